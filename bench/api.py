@@ -1,0 +1,116 @@
+"""What a plugin author imports: the descriptions of plugins and the images that a data set hands over.
+
+An architecture is a file with `INFO = Architecture(...)` and `build(input_shape, num_classes, *, ...) -> keras.Model`;
+a data set is a file with `INFO = Dataset(...)` and `load(*, ...) -> Splits`. docs/writing-plugins.md has the whole story.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+ImageShape: TypeAlias = tuple[int, int, int]
+"""Height, width and channels of a decoded image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """Describes an architecture. Every value must be a literal: `bench list` reads it without importing the file.
+
+    Attributes:
+        paper: where the architecture was published (a URL).
+        min_size: smallest image height and width in pixels; smaller images give a skipped trial.
+        trainable_params: published or derived counts of trainable parameters, held exactly by the tests. A key reads
+            `HxWxC/classes` with parameters after a colon: `{"32x32x3/10": 269_722, "32x32x3/10:depth=56": 853_018}`.
+        accuracy: accuracies that the paper or its reference code reports, as fractions, by data set, with the recipe
+            named in the plugin's docstring.
+    """
+
+    paper: str = ""
+    min_size: int = 1
+    trainable_params: Mapping[str, int] = field(default_factory=dict)
+    accuracy: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Describes a data set. Every value must be a literal: `bench list` reads it without importing the file.
+
+    Attributes:
+        homepage: where to read about the data set.
+        license: the terms of its images, as its source states them.
+        download: the URL that is fetched when the data is not on disk; empty for embedded or generated data.
+        download_size: how much that is, in words ("163 MB").
+        horizontal_flip: whether a mirrored image keeps its label; augmentation flips images only then.
+        cache: whether decoded arrays are kept in the cache folder; False for data that is quick to generate.
+    """
+
+    homepage: str = ""
+    license: str = ""
+    download: str = ""
+    download_size: str = ""
+    horizontal_flip: bool = False
+    cache: bool = True
+
+
+class EncodedImages(Protocol):
+    """An indexable source of encoded images (JPEG, PNG, ...) that are too large to hold decoded."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        ...
+
+    def __getitem__(self, index: int, /) -> bytes:
+        """Return the encoded bytes of one image. Called from several threads at once."""
+        ...
+
+
+Images: TypeAlias = "npt.NDArray[np.uint8] | EncodedImages"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images with their labels.
+
+    Attributes:
+        images: uint8 array N×H×W×C, or an indexable source of encoded images.
+        labels: integer array of N class numbers from 0.
+    """
+
+    images: Images
+    labels: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """What a data set's `load` returns.
+
+    Attributes:
+        train: the training images; a validation split is carved from them where the source has none.
+        test: the test images, used once, at the end of a trial.
+        validation: the source's own validation images, where it has some.
+        class_names: one name a class, in the order of the labels.
+        image_shape: shape of a decoded image; may be left out where `images` are arrays. Encoded images are resized to
+            it: the shorter side to fit, then the centre is cut out.
+        fingerprint: identifies the content. Left out, it is the SHA-256 of all images and labels; a source of encoded
+            images must give one of its own, since reading all of it may take hours.
+    """
+
+    train: Split
+    test: Split
+    validation: Split | None = None
+    class_names: tuple[str, ...]
+    image_shape: ImageShape | None = None
+    fingerprint: str = ""
+
+    def named(self) -> dict[str, Split]:
+        """Return the splits there are, by name."""
+        splits = {"train": self.train, "test": self.test, "validation": self.validation}
+        return {name: split for name, split in splits.items() if split is not None}

@@ -1,0 +1,77 @@
+"""What each command does. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import argparse
+
+from bench.cli.inputs import plugin_kinds, sources_of
+from bench.literals import format_literal
+from bench.plugins import FOLDERS, Plugin, discover
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run a sweep and report; `bench run --help` explains the exit code."""
+    from bench.cli.run import run_sweep
+
+    return run_sweep(arguments)
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Make the tables anew from the records, and print the leaderboard."""
+    from bench.cli.console import print_leaderboard
+    from bench.errors import StoreError
+    from bench.report.files import write_report
+    from bench.store import Store
+
+    store = Store(arguments.results)
+    records = store.records()
+    if not records:
+        raise StoreError(f"there are no records in {arguments.results}. `bench run` makes some; --results names another.")
+    store.check_writable()
+    print_leaderboard(write_report(arguments.results, records), arguments.results)
+    return 0
+
+
+def prepare(arguments: argparse.Namespace) -> int:
+    """Download and cache data sets."""
+    from bench.cli.progress import prepare_progress
+    from bench.execution.server import ForkServer
+    from bench.execution.sweep import prepare_sources
+
+    sources = sources_of(arguments, arguments.datasets)
+    with ForkServer() as server, prepare_progress(arguments.quiet) as progress:
+        infos = prepare_sources(sources, server, progress)
+    if not arguments.quiet:
+        for source, info in zip(sources, infos, strict=True):
+            counts = ", ".join(f"{count:,} {split}" for split, count in info.counts.items())
+            size = "×".join(map(str, info.image_shape))
+            print(f"{source.choice.label}: {counts} images of {size}, {len(info.class_names)} classes; ready")
+    return 0
+
+
+def list_plugins(arguments: argparse.Namespace) -> int:
+    """Print the plugins, broken ones with their error; exit code 1 where one is broken."""
+    broken = False
+    for kind in plugin_kinds(arguments.kind):
+        print(f"{FOLDERS[kind]}:")
+        for _, plugin in sorted(discover(kind, arguments.plugins).plugins.items()):
+            _print_plugin(plugin)
+            broken |= bool(plugin.error)
+    return int(broken)
+
+
+def _print_plugin(plugin: Plugin) -> None:
+    if plugin.error:
+        print(f"  {plugin.name:<20} BROKEN: {plugin.path}: {plugin.error}")
+        return
+    print(f"  {plugin.name:<20} {plugin.summary}")
+    if plugin.parameters:
+        pairs = ", ".join(f"{key}={format_literal(value)}" for key, value in plugin.parameters.items())
+        print(f"  {'':<20} parameters: {pairs}")
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Print what this machine offers; exit code 1 where TensorFlow cannot be used."""
+    from bench.cli.doctor import examine
+
+    return examine(arguments)

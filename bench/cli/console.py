@@ -1,0 +1,54 @@
+"""Prints tables and failures to the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bench.records import TrialRecord
+from bench.report.files import SHOWN, display_rows
+
+WIDTH_WITHOUT_TERMINAL = 160
+LEFT = {"architecture", *SHOWN}
+
+
+def make_console() -> Console:
+    """Return a console on standard output, wide where it is no terminal, so that tables in files stay whole."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, WIDTH_WITHOUT_TERMINAL)
+    return console
+
+
+def print_leaderboard(table: pd.DataFrame, folder: Path) -> None:
+    """Print the leaderboard, a table a data set; what its rows share stands in the caption."""
+    console = make_console()
+    for dataset, rows in table.groupby("dataset", sort=False):
+        console.print(_table(str(dataset), rows))
+    files = ", ".join(str(folder / name) for name in ("leaderboard.md", "leaderboard.csv", "trials.parquet"))
+    console.print(f"written: {files}", soft_wrap=True, markup=False)
+
+
+def print_failure(record: TrialRecord, folder: Path) -> None:
+    """Print why a trial did not end well, and where to read more."""
+    log = folder / "log.txt"
+    where = f" (log: {log})" if log.exists() else f" (record: {folder / 'record.json'})"
+    reason = f", {record.reason}" if record.reason else ""
+    text = f"{record.status}{reason}: {record.spec.title}: {record.message}{where}"
+    make_console().print(escape(text), soft_wrap=True, style="yellow" if record.status == "skipped" else "red")
+
+
+def _table(dataset: str, rows: pd.DataFrame) -> Table:
+    differing = [column for column in SHOWN if rows[column].nunique() > 1]
+    common = [f"{column} {rows.iloc[0][column]}" for column in SHOWN if column not in differing]
+    shown = display_rows(rows, differing)
+    result = Table(title=escape(dataset), caption=escape("; ".join(common)), title_justify="left", caption_justify="left")
+    for column in shown.columns:
+        result.add_column(column, justify="left" if column in LEFT else "right", overflow="fold")
+    for row in shown.itertuples(index=False):
+        result.add_row(*(escape(str(value)) for value in row))
+    return result

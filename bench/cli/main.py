@@ -1,0 +1,32 @@
+"""`bench COMMAND`: exit code 0 when all is well, 1 when a trial failed, 2 for wrong usage, 130 after Ctrl-C."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from bench.cli.parser import make_parser
+from bench.errors import BenchError
+
+INTERRUPTED = 130
+
+
+def entry_point() -> None:
+    """Run the command and exit with its code."""
+    sys.exit(main())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parsed = make_parser().parse_args(arguments)
+    try:
+        return int(parsed.command(parsed))
+    except BenchError as error:
+        print(f"bench: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("bench: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output, `head` say, has gone
+        sys.stderr.close()
+        return 0

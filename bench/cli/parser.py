@@ -1,0 +1,132 @@
+"""The arguments of every command, with examples. Imports nothing that takes time."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import bench
+from bench.cli import commands
+from bench.environment import BACKENDS, PRECISIONS
+from bench.recipes import RECIPES
+
+EXAMPLES = {
+    "bench": """\
+examples:
+  bench run --arch baseline_cnn --dataset digits
+  bench run --arch baseline_cnn resnet_cifar:depth=56 --dataset cifar10 --seeds 3
+  bench list
+""",
+    "run": """\
+examples:
+  bench run --arch baseline_cnn --dataset digits
+  bench run --arch baseline_cnn --dataset cifar10 --data-dir ~/tensorflow_datasets
+  bench run --arch baseline_cnn:width=2 resnet_cifar:depth=56 --dataset cifar10 fashion_mnist --seeds 3
+  bench run --arch baseline_cnn --dataset cifar10 --recipe document
+  bench run --arch my_net --dataset synthetic:size=64,classes=20 --plugins ~/my-plugins --epochs 2 --set flip=false
+
+A trial that has ended on this machine is not run again: the same command finishes a sweep that was cut off.
+Exit code: 0 all well, 1 a trial failed, 2 wrong usage, 130 interrupted.
+""",
+    "report": """\
+examples:
+  bench report
+  bench report --results results/reference
+""",
+    "prepare": """\
+examples:
+  bench prepare cifar10 fashion_mnist
+  bench prepare cifar10 --data-dir ~/tensorflow_datasets
+""",
+    "list": """\
+examples:
+  bench list
+  bench list architectures --plugins ~/my-plugins
+""",
+    "doctor": """\
+examples:
+  bench doctor
+  bench doctor --data-dir ~/tensorflow_datasets
+""",
+}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser; the parsed `command` is the function to call."""
+    parser = _describe(argparse.ArgumentParser(prog="bench", allow_abbrev=False), "bench", bench.__doc__ or "")
+    parser.add_argument("--version", action="version", version=f"bench {bench.__version__}")
+    commands_ = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+
+    def add(name: str, help_: str, function: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        command = commands_.add_parser(name, help=help_, allow_abbrev=False)
+        command.set_defaults(command=function)
+        return _describe(command, name, help_)
+
+    _add_run(add("run", "train and evaluate architectures on data sets, and report", commands.run))
+    report = add("report", "make the tables anew from the records", commands.report)
+    _add_results(report)
+    prepare = add("prepare", "download and cache data sets", commands.prepare)
+    prepare.add_argument("datasets", nargs="+", metavar="NAME[:KEY=VALUE,...]", help="data sets; `bench list` names them")
+    _add_folders(prepare)
+    prepare.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    list_ = add("list", "show the architectures and data sets there are", commands.list_plugins)
+    list_.add_argument("kind", nargs="?", choices=["architectures", "datasets"], help="only these")
+    _add_plugins(list_)
+    _add_folders(add("doctor", "show what this machine offers", commands.doctor))
+    return parser
+
+
+def _describe(parser: argparse.ArgumentParser, name: str, text: str) -> argparse.ArgumentParser:
+    parser.description = text.partition("\n")[0]
+    parser.epilog = EXAMPLES[name]
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    names = {"nargs": "+", "action": "extend", "required": True, "metavar": "NAME[:KEY=VALUE,...]"}
+    parser.add_argument("--arch", help="architectures, with parameters as TOML values", **names)  # type: ignore[arg-type]
+    parser.add_argument("--dataset", help="data sets, likewise", **names)  # type: ignore[arg-type]
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="run seeds 0 to N-1 (default 1)")
+    recipe = parser.add_argument_group("how to train")
+    recipe.add_argument("--recipe", default="standard", metavar="NAME", help=f"{' or '.join(RECIPES)} (the first is default)")
+    recipe.add_argument("--epochs", metavar="N", help="just so many passes over the training images")
+    recipe.add_argument("--batch-size", metavar="N", help="images a step")
+    recipe.add_argument("--learning-rate", metavar="X", help="the highest learning rate")
+    recipe.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override anything else of the recipe"
+    )
+    recipe.add_argument("--precision", choices=PRECISIONS, default="auto", help="default: what suits the device")
+    recipe.add_argument("--backend", choices=BACKENDS, default="tensorflow")
+    again = parser.add_argument_group("what is run again")
+    again.add_argument("--force", action="store_true", help="run trials that have ended on this machine once more")
+    again.add_argument("--retry-failed", action="store_true", help="run those of them that failed once more")
+    parser.add_argument(
+        "--logits", choices=["float32", "float16"], default="float32", help="how predictions are stored (default float32)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    _add_results(parser)
+    _add_folders(parser)
+
+
+def _add_results(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+
+
+def _add_plugins(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--plugins",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a folder of your own that holds architectures/ or datasets/; may be repeated",
+    )
+
+
+def _add_folders(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="TFDS data directory (default: TFDS_DATA_DIR or ~/tensorflow_datasets)"
+    )
+    _add_plugins(parser)

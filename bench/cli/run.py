@@ -1,0 +1,94 @@
+"""`bench run`: plan the sweep, run what is missing, report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.cli.console import print_failure, print_leaderboard
+from bench.cli.inputs import recipe_of, seeds_of, sources_of
+from bench.cli.progress import make_observer, prepare_progress
+from bench.environment import describe, resolve_precision
+from bench.execution.devices import resolve_device
+from bench.execution.server import ForkServer
+from bench.execution.sweep import Policy, Request, Runner, Trial, plan, prepare_sources, remaining
+from bench.plugins import discover
+from bench.records import Status, TrialRecord
+from bench.report.files import write_report
+from bench.store import Store
+
+
+def run_sweep(arguments: argparse.Namespace) -> int:
+    """Run a sweep and report. Returns 0 when every trial is well, skipped ones aside, else 1.
+
+    Raises:
+        KeyboardInterrupt: after the report was written.
+    """
+    recipe, seeds = recipe_of(arguments), seeds_of(arguments)
+    architectures = discover("architecture", arguments.plugins)
+    choices = [architectures.choose(reference) for reference in arguments.arch]
+    sources = sources_of(arguments, arguments.dataset)
+    store = Store(arguments.results)
+    store.check_writable()
+    before = store.records()
+    with ForkServer() as server:
+        device = resolve_device(server)
+        if device.note:
+            print(f"bench: note: {device.note}", file=sys.stderr)
+        request = Request(
+            architectures=choices,
+            sources=sources,
+            recipe=recipe,
+            precision=resolve_precision(arguments.precision, device),
+            backend=arguments.backend,
+            seeds=seeds,
+        )
+        with prepare_progress(arguments.quiet) as progress:
+            trials = plan(request, prepare_sources(sources, server, progress))
+        policy = Policy(force=arguments.force, retry_failed=arguments.retry_failed, logits_dtype=arguments.logits)
+        environment = describe(device)
+        todo = remaining(trials, before, environment.machine, policy)
+        if not arguments.quiet:
+            _announce(trials, todo, request, device.name)
+        try:
+            with make_observer(len(todo), arguments.quiet) as observer:
+                Runner(store, server, device, environment, policy, observer).run(todo)
+        finally:
+            records = [record for record in store.records() if record.environment.machine == environment.machine]
+            ended = _last_of(trials, records)
+            if ended:
+                _report(store, ended, arguments)
+    return int(any(_is_bad(record) for record in ended) or not any(record.status == Status.OK for record in ended))
+
+
+def _announce(trials: Sequence[Trial], todo: Sequence[Trial], request: Request, device: str) -> None:
+    done = len(trials) - len(todo)
+    ended = f", {done} of them ended before (--force runs them again)" if done else ""
+    print(f"{len(trials)} trial{'s' * (len(trials) != 1)} in {request.precision} on {device}{ended}", flush=True)
+
+
+def _last_of(trials: Sequence[Trial], records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return the last record of each of the sweep's trials that has one."""
+    last = {record.trial_id: record for record in records}
+    return [last[trial.spec.trial_id] for trial in trials if trial.spec.trial_id in last]
+
+
+def _report(store: Store, ended: Sequence[TrialRecord], arguments: argparse.Namespace) -> None:
+    table = write_report(store.folder, store.records())
+    if arguments.quiet:
+        return
+    datasets = {record.spec.dataset.label for record in ended}
+    print_leaderboard(table[table["dataset"].isin(datasets)], arguments.results)
+    for record in ended:
+        if record.status != Status.OK:
+            print_failure(record, _folder(store, record))
+
+
+def _folder(store: Store, record: TrialRecord) -> Path:
+    return store.folder / "trials" / record.trial_id / record.attempt
+
+
+def _is_bad(record: TrialRecord) -> bool:
+    return record.status not in (Status.OK, Status.SKIPPED)

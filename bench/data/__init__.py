@@ -1,0 +1,1 @@
+"""Data sets: prepared once into a cache (`cache`), split (`splits`), and fed to training in blocks (`pipeline`)."""

@@ -1,0 +1,191 @@
+"""Prepared data sets: decoded once into memory-mapped arrays, with a small description that answers at once.
+
+An entry is a folder named after everything that decides its content: the plugin's source, its parameters, and the
+source's version and size. It is made under a lock in a temporary folder and renamed, so it is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+from filelock import FileLock
+
+from bench.api import ImageShape, Split, Splits
+from bench.data import network, tfds
+from bench.data.images import check_splits, fingerprint, image_shape, statistics
+from bench.data.tfds import Progress
+from bench.errors import BenchError, DataError, PluginError
+from bench.plugins import PluginChoice, load_module
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataInfo:
+    """What is known of a prepared data set without opening it. Channel statistics are of the training images / 255."""
+
+    fingerprint: str
+    class_names: tuple[str, ...]
+    image_shape: ImageShape
+    counts: Mapping[str, int]
+    channel_mean: tuple[float, ...]
+    channel_std: tuple[float, ...]
+    cached: bool
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> DataInfo:
+        """Return the description that a cache entry holds."""
+        return cls(**{key: tuple(item) if isinstance(item, list) else item for key, item in value.items()})
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A data set plugin with its parameters, and the folders it works with."""
+
+    choice: PluginChoice
+    data_dir: Path
+    cache_dir: Path
+
+    def version(self) -> str | None:
+        """Return what the plugin says of its source; None where the data is not on disk and needs a download."""
+        if "version" not in self.choice.plugin.functions:
+            return ""
+        module = load_module(self.choice.plugin)
+        given = {"data_dir": self.data_dir} if "data_dir" in self.choice.plugin.provided else {}
+        return self._call(module.version, {**self.choice.parameters, **given})
+
+    def load(self, progress: Progress) -> Splits:
+        """Call the plugin's `load`, and check what it returns."""
+        module = load_module(self.choice.plugin)
+        offered = {"data_dir": self.data_dir, "progress": progress}
+        given = {key: offered[key] for key in self.choice.plugin.provided}
+        splits = self._call(module.load, {**self.choice.parameters, **given})
+        check_splits(splits, self.choice.label)
+        return splits
+
+    def entry(self, version: str) -> Path:
+        """Return the folder that holds, or will hold, this data set in the cache."""
+        plugin = self.choice.plugin
+        key = json.dumps([plugin.source_hash, dict(self.choice.parameters), version], sort_keys=True)
+        return self.cache_dir / plugin.name / hashlib.sha256(key.encode()).hexdigest()[:16]
+
+    def _call(self, function: Any, arguments: Mapping[str, Any]) -> Any:
+        try:
+            return function(**arguments)
+        except BenchError:
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"{self.choice.plugin.path}: `{function.__name__}` raised {type(error).__name__}: {error}"
+            ) from error
+
+
+def default_cache_dir() -> Path:
+    """Return `BENCH_CACHE_DIR`, or the user's cache folder."""
+    return Path(os.environ.get("BENCH_CACHE_DIR") or Path(platformdirs.user_cache_dir("bench")) / "datasets")
+
+
+def peek(source: DataSource) -> DataInfo | None:
+    """Return the description of a data set that is prepared already, else None. Reads two small files.
+
+    Raises:
+        DataError: the source is damaged.
+    """
+    version = source.version()
+    path = source.entry(version or "") / "info.json"
+    return DataInfo.from_json(json.loads(path.read_text())) if version is not None and path.is_file() else None
+
+
+def find(source: DataSource) -> DataInfo | None:
+    """Return the description of a prepared data set, or None for one that can be prepared.
+
+    Raises:
+        DataError: the data is absent and cannot be downloaded, or it is damaged.
+    """
+    info = peek(source)
+    if info is None and source.version() is None:
+        require_download(source)
+    return info
+
+
+def require_download(source: DataSource) -> None:
+    """Raise `DataError`, with what to do, where the network cannot deliver an absent data set."""
+    plugin = source.choice.plugin
+    reason = network.unreachable(plugin.info.download)
+    if reason:
+        present = ", ".join(tfds.on_disk(source.data_dir)) or "none"
+        raise DataError(
+            f"data set {plugin.name} is not on disk and cannot be downloaded: tried {source.data_dir} and "
+            f"{plugin.info.download} ({reason}). Copy its prepared folder to {source.data_dir / plugin.name}, or name "
+            f"the folder that holds it with --data-dir or TFDS_DATA_DIR. On disk there: {present}."
+        )
+
+
+def prepare(source: DataSource, progress: Progress) -> DataInfo:
+    """Return the description of the data set, preparing it first where that has not been done.
+
+    Raises:
+        DataError: the data cannot be had, or the cache cannot be written.
+        PluginError: the plugin's `load` fails or returns something else than its interface says.
+    """
+    try:
+        source.cache_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(source.cache_dir / f"{source.choice.plugin.name}.lock"):
+            return find(source) or _build(source, progress)
+    except OSError as error:
+        raise DataError(
+            f"the data cache {source.cache_dir} cannot be written: {error}. Set BENCH_CACHE_DIR to another folder."
+        ) from error
+
+
+def open_splits(source: DataSource) -> Splits:
+    """Return the splits of a prepared data set: memory-mapped arrays, or what the plugin hands over itself."""
+    entry = source.entry(source.version() or "")
+    info = DataInfo.from_json(json.loads((entry / "info.json").read_text()))
+    if not info.cached:
+        return source.load(lambda *_: None)
+    splits = {name: _open_split(entry, name) for name in info.counts}
+    return Splits(**splits, class_names=info.class_names, image_shape=info.image_shape, fingerprint=info.fingerprint)
+
+
+def _build(source: DataSource, progress: Progress) -> DataInfo:
+    splits = source.load(progress)
+    named = splits.named()
+    mean, std = statistics(splits.train.images, image_shape(splits))
+    info = DataInfo(
+        fingerprint=splits.fingerprint or fingerprint(splits),
+        class_names=splits.class_names,
+        image_shape=image_shape(splits),
+        counts={name: len(split) for name, split in named.items()},
+        channel_mean=mean,
+        channel_std=std,
+        cached=source.choice.plugin.info.cache and isinstance(splits.train.images, np.ndarray),
+    )
+    version = source.version()  # again: a download has only now given the source a version
+    if version is None:
+        raise DataError(f"data set {source.choice.label} was loaded, and yet its source says that it is not on disk.")
+    _write_entry(source.entry(version), info, named)
+    return info
+
+
+def _write_entry(entry: Path, info: DataInfo, splits: Mapping[str, Split]) -> None:
+    temporary = entry.with_name(f".{entry.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed here: the lock is ours
+    temporary.mkdir(parents=True)
+    for name, split in splits.items() if info.cached else ():
+        np.save(temporary / f"{name}_images.npy", split.images)
+        np.save(temporary / f"{name}_labels.npy", split.labels)
+    (temporary / "info.json").write_text(json.dumps(dataclasses.asdict(info), indent=1))
+    temporary.rename(entry)
+
+
+def _open_split(entry: Path, name: str) -> Split:
+    return Split(np.load(entry / f"{name}_images.npy", mmap_mode="r"), np.load(entry / f"{name}_labels.npy"))

@@ -1,0 +1,125 @@
+"""Images as data sets hand them over: checks, decoding, channel statistics and the fingerprint of their content."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.api import Images, ImageShape, Splits
+from bench.errors import DataError, PluginError
+
+CHUNK = 2_000
+STATISTICS_SAMPLE = 1_000  # of encoded images, evenly spaced
+PIL_MODES = {1: "L", 3: "RGB"}
+
+
+def check_splits(splits: object, owner: str) -> None:
+    """Hold what a plugin's `load` returned against the interface.
+
+    Raises:
+        PluginError: saying what was expected and what came.
+    """
+    if not isinstance(splits, Splits):
+        raise PluginError(f"data set {owner}: `load` must return bench.api.Splits, got {type(splits).__name__}.")
+    classes = len(splits.class_names)
+    if classes < 2:
+        raise PluginError(f"data set {owner}: expected at least two class_names, got {classes}.")
+    for name, split in splits.named().items():
+        where = f"data set {owner}, split {name}"
+        labels = split.labels
+        if not isinstance(labels, np.ndarray) or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+            raise PluginError(f"{where}: labels must be a one-dimensional integer array.")
+        if not len(labels) or len(labels) != len(split.images):
+            raise PluginError(f"{where}: expected one label an image, got {len(labels)} for {len(split.images)}.")
+        if labels.min() < 0 or labels.max() >= classes:
+            raise PluginError(f"{where}: labels must be 0 to {classes - 1}, got {labels.min()} to {labels.max()}.")
+        _check_images(splits, split.images, where)
+
+
+def _check_images(splits: Splits, images: Images, where: str) -> None:
+    if isinstance(images, np.ndarray):
+        if images.dtype != np.uint8 or images.ndim != 4:
+            raise PluginError(f"{where}: images must be uint8 N×H×W×C, got {images.dtype} of shape {images.shape}.")
+        if images.shape[1:] != image_shape(splits):
+            raise PluginError(f"{where}: images are {images.shape[1:]}, expected {image_shape(splits)}.")
+    elif not splits.fingerprint or splits.image_shape is None:
+        raise PluginError(f"{where}: a source of encoded images needs image_shape and a fingerprint.")
+
+
+def image_shape(splits: Splits) -> ImageShape:
+    """Return height, width and channels of the decoded images."""
+    images = splits.train.images
+    if splits.image_shape is not None:
+        return splits.image_shape
+    assert isinstance(images, np.ndarray)
+    height, width, channels = images.shape[1:]
+    return height, width, channels
+
+
+def gather(images: Images, indices: npt.NDArray[np.int64], shape: ImageShape) -> npt.NDArray[np.uint8]:
+    """Return the images at those positions, decoded: uint8 of shape (len(indices), *shape)."""
+    if isinstance(images, np.ndarray):
+        return np.asarray(images[indices])
+    decoded = _decoders().map(lambda index: decode(images[int(index)], shape), indices)
+    return np.stack(list(decoded))
+
+
+def decode(encoded: bytes, shape: ImageShape) -> npt.NDArray[np.uint8]:
+    """Decode one image and bring it to the shape: the shorter side to fit, bilinear, then the centre cut out.
+
+    Raises:
+        DataError: the bytes are not an image.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    height, width, channels = shape
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            upright = ImageOps.exif_transpose(image).convert(PIL_MODES[channels])
+    except (UnidentifiedImageError, OSError) as error:
+        raise DataError(f"an image of {len(encoded)} bytes cannot be decoded: {error}") from error
+    fitted = ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)
+    return np.asarray(fitted, np.uint8).reshape(shape)
+
+
+def statistics(images: Images, shape: ImageShape) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return each channel's mean and standard deviation, of pixel values / 255."""
+    step = 1 if isinstance(images, np.ndarray) else max(1, len(images) // STATISTICS_SAMPLE)
+    indices = np.arange(0, len(images), step)
+    total, squares = np.zeros(shape[2]), np.zeros(shape[2])
+    for start in range(0, len(indices), CHUNK):
+        values = gather(images, indices[start : start + CHUNK], shape).reshape(-1, shape[2]).astype(np.float32) / 255
+        total += values.sum(axis=0, dtype=np.float64)
+        squares += np.square(values).sum(axis=0, dtype=np.float64)
+    pixels = len(indices) * shape[0] * shape[1]
+    mean = total / pixels
+    std = np.sqrt(np.maximum(squares / pixels - mean**2, 1e-12))
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def fingerprint(splits: Splits) -> str:
+    """Return the SHA-256 of all images, labels and class names."""
+    digest = hashlib.sha256("\0".join(splits.class_names).encode())
+    for name, split in splits.named().items():
+        assert isinstance(split.images, np.ndarray)
+        digest.update(f"{name} {split.images.shape}".encode())
+        digest.update(np.ascontiguousarray(split.images).data)
+        digest.update(split.labels.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def class_counts(labels: npt.NDArray[np.int64], names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return how many images each class has."""
+    return np.bincount(labels, minlength=len(names))
+
+
+@cache
+def _decoders() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count())

@@ -1,0 +1,118 @@
+"""Data sets of TensorFlow Datasets, for data set plugins: `version` and `load` do all that such a plugin needs.
+
+Only `load` imports TensorFlow. Everything else reads the JSON files that TFDS leaves beside its data.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.api import Split, Splits
+from bench.errors import DataError
+
+TFRECORD_FRAMING = 16  # bytes around each record: its length and two checksums
+READ_BATCH = 500
+Progress = Callable[[str, int, int], None]
+
+
+def default_data_dir() -> Path:
+    """Return `TFDS_DATA_DIR`, or TFDS's own default folder."""
+    return Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
+
+
+def version(name: str, data_dir: Path) -> str | None:
+    """Return version and file sizes of a prepared data set; None where it is not on disk.
+
+    Raises:
+        DataError: files are missing or truncated.
+    """
+    folder = _find(name, data_dir)
+    return None if folder is None else f"tfds {name} {folder.name} {_check_files(folder)} bytes"
+
+
+def on_disk(data_dir: Path) -> list[str]:
+    """Return the names of the data sets that lie prepared in a TFDS data directory."""
+    found = data_dir.glob("*/**/dataset_info.json") if data_dir.is_dir() else []
+    return sorted({str(path.parent.parent.relative_to(data_dir)) for path in found})
+
+
+def load(name: str, data_dir: Path, progress: Progress) -> Splits:
+    """Download the data set where it is absent, and decode it. For sets whose images all have one size.
+
+    Raises:
+        DataError: the download failed, a file cannot be read, or images differ in size.
+    """
+    import tensorflow_datasets as tfds
+
+    folder = _find(name, data_dir)
+    try:
+        if folder is None:
+            builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
+            builder.download_and_prepare()
+        else:
+            builder = tfds.builder_from_directory(folder)
+        image, label = builder.info.features["image"], builder.info.features["label"]
+        if None in image.shape:
+            raise DataError(f"{name}: the images differ in size ({image.shape}); they need a plugin of their own.")
+        splits = {split: _read(builder, split, image.shape, progress) for split in builder.info.splits}
+    except DataError:
+        raise
+    except Exception as error:  # TFDS and TensorFlow raise dozens of kinds; all of them mean that there is no data
+        raise DataError(f"{name} cannot be read from {folder or data_dir}: {type(error).__name__}: {error}") from error
+    return Splits(
+        train=splits["train"],
+        test=splits["test"],
+        validation=splits.get("validation"),
+        class_names=tuple(label.names),
+    )
+
+
+def _read(builder: Any, split: str, shape: tuple[int, ...], progress: Progress) -> Split:
+    total = builder.info.splits[split].num_examples
+    images: npt.NDArray[np.uint8] = np.empty((total, *shape), np.uint8)
+    labels = np.empty(total, np.int64)
+    done = 0
+    for batch in builder.as_dataset(split=split, shuffle_files=False, batch_size=READ_BATCH):
+        count = len(batch["label"])
+        images[done : done + count] = batch["image"].numpy()
+        labels[done : done + count] = batch["label"].numpy()
+        done += count
+        progress(f"decoding {builder.info.name} {split}", done, total)
+    if done != total:
+        raise DataError(f"{builder.info.name} {split}: expected {total} images, found {done}. Prepare it again.")
+    return Split(images, labels)
+
+
+def _find(name: str, data_dir: Path) -> Path | None:
+    folders = [path.parent for path in (data_dir / name).glob("*/dataset_info.json")]
+    return max(folders, key=lambda folder: _numbers(folder.name), default=None)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())
+
+
+def _check_files(folder: Path) -> int:
+    """Return the bytes of all splits, once each split's files are known to be there in full."""
+    info = json.loads((folder / "dataset_info.json").read_text())
+    sizes = []
+    for split in info["splits"]:
+        shards = [int(length) for length in split["shardLengths"]]
+        files = sorted(folder.glob(f"{info['name']}-{split['name']}.{info['fileFormat']}-*"))
+        found = sum(file.stat().st_size for file in files)
+        expected = int(split["numBytes"]) + TFRECORD_FRAMING * sum(shards)
+        if len(files) != len(shards) or (info["fileFormat"] == "tfrecord" and found != expected):
+            raise DataError(
+                f"{folder}: the {split['name']} split should be {len(shards)} file(s) of {expected:,} bytes in all, "
+                f"found {len(files)} of {found:,}. The copy or download broke off: fetch it again, or delete the "
+                "folder and let `bench prepare` download it."
+            )
+        sizes.append(found)
+    return sum(sizes)

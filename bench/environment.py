@@ -1,0 +1,222 @@
+"""The machine and the software: what a record says of them, and the choice of device and precision.
+
+Nothing here imports TensorFlow: GPUs are asked for through NVML, versions are read from the packages' metadata.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import bench
+from bench.errors import BackendError
+
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+BACKENDS = ("tensorflow",)
+PACKAGES = ("keras", "tensorflow", "numpy", "scikit-learn", "tensorflow-datasets")
+RESULT_SOURCES = ("data/", "evaluation", "execution/trial", "layers", "measurement", "recipes", "steps", "training")
+DECIDING_PACKAGES = ("keras", "tensorflow", "numpy")  # another version of these makes another row of the tables
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU as NVML sees it."""
+
+    name: str
+    compute_capability: tuple[int, int]
+    memory_bytes: int
+    uuid: str
+
+
+@dataclass(frozen=True)
+class Device:
+    """What trials run on: `kind` is CPU or GPU. `note` says why a GPU that is there is not used."""
+
+    kind: str
+    name: str
+    note: str = ""
+    compute_capability: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Hardware and versions, as a record keeps them."""
+
+    machine: str
+    device: str
+    cpu: str
+    cores: int
+    memory_bytes: int
+    gpus: tuple[str, ...]
+    os: str
+    python: str
+    bench: str
+    bench_source_hash: str
+    commit: str
+    packages: dict[str, str]
+    hostname: str
+    load_average: float | None
+    command_threads: str
+
+    @property
+    def software(self) -> str:
+        """The versions that make a row of the tables its own, in words."""
+        packages = [f"{name} {self.packages[name]}" for name in DECIDING_PACKAGES if name in self.packages]
+        return ", ".join([f"bench {self.bench}+{self.bench_source_hash[:7]}", f"Python {self.python}", *packages])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Environment:
+        """Return what `to_json` wrote."""
+        return cls(**{**value, "gpus": tuple(value["gpus"])})
+
+
+@cache
+def find_gpus() -> tuple[Gpu, ...]:
+    """Return the NVIDIA GPUs that this process may use; none where there is no driver."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return _visible(tuple(_read_gpu(pynvml, handle) for handle in handles))
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _read_gpu(nvml: Any, handle: Any) -> Gpu:
+    return Gpu(
+        name=nvml.nvmlDeviceGetName(handle),
+        compute_capability=tuple(nvml.nvmlDeviceGetCudaComputeCapability(handle)),
+        memory_bytes=nvml.nvmlDeviceGetMemoryInfo(handle).total,
+        uuid=nvml.nvmlDeviceGetUUID(handle),
+    )
+
+
+def _visible(gpus: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
+    """Return those of the GPUs that CUDA_VISIBLE_DEVICES names, by number or by the start of a UUID."""
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        return gpus
+    chosen = []
+    for word in filter(None, (word.strip() for word in wanted.split(","))):
+        matches = [gpu for number, gpu in enumerate(gpus) if word == str(number) or gpu.uuid.startswith(word)]
+        if not matches:
+            break  # as CUDA does: what follows an unknown device is not visible
+        chosen += matches
+    return tuple(chosen)
+
+
+def resolve_precision(precision: str, device: Device) -> str:
+    """Return the precision to train in; `auto` depends on the device's compute capability.
+
+    Raises:
+        BackendError: the device cannot do what was asked.
+    """
+    capability = device.compute_capability
+    if precision != "auto":
+        if precision != "float32" and capability is not None and capability < (7, 0):
+            raise BackendError(
+                f"{precision} needs a GPU of compute capability 7.0 or later; {device.name} has "
+                f"{capability[0]}.{capability[1]}. Use --precision float32."
+            )
+        return precision
+    if capability is None or capability < (7, 0):
+        return "float32"
+    return "mixed_bfloat16" if capability >= (8, 0) else "mixed_float16"
+
+
+def describe(device: Device) -> Environment:
+    """Return what this machine and its software are, for the records."""
+    import psutil
+
+    cores, memory, gpus = usable_cores(), psutil.virtual_memory().total, find_gpus()
+    hardware = [device.name] if device.kind == "GPU" else []
+    hardware += [cpu_name(), f"{cores} cores", f"{round(memory / 2**30)} GiB"]
+    return Environment(
+        machine=", ".join(hardware),
+        device=device.kind,
+        cpu=cpu_name(),
+        cores=cores,
+        memory_bytes=memory,
+        gpus=tuple(gpu.name for gpu in gpus),
+        os=platform.platform(),
+        python=platform.python_version(),
+        bench=bench.__version__,
+        bench_source_hash=bench_source_hash(),
+        commit=commit(),
+        packages=package_versions(),
+        hostname=platform.node(),
+        load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        command_threads=os.environ.get("OMP_NUM_THREADS", ""),
+    )
+
+
+def usable_cores() -> int:
+    """Return the cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def cpu_name() -> str:
+    """Return the processor's model name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that matter to a result, those that are installed."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+@cache
+def bench_source_hash() -> str:
+    """Return the SHA-256 of the files here that decide a result, so that seeds of two versions are never averaged."""
+    package = Path(__file__).resolve().parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package).as_posix()
+        if name.startswith(RESULT_SOURCES):
+            digest.update(name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+@cache
+def commit() -> str:
+    """Return the checkout's commit, with `+changes` where files differ from it; empty outside of a checkout."""
+    folder = Path(__file__).resolve().parent
+    try:
+        head = _git(folder, "rev-parse", "HEAD")
+        return head + ("+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603

@@ -1,0 +1,176 @@
+"""One trial, in a process of its own: data, model, training, evaluation, measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bench.api import ImageShape, Splits
+from bench.data.cache import open_splits
+from bench.data.pipeline import TrainingData, batches
+from bench.data.splits import divide, everything
+from bench.environment import Device, usable_cores
+from bench.errors import BadModelError, DivergedError, PluginError
+from bench.events import Epoch, Phase, Progress
+from bench.evaluation import BATCH_SIZE, collect_logits, score
+from bench.execution.job import TrialJob
+from bench.measurement import Stopwatch, inference_images_per_second, parameter_counts, peak_memory_bytes
+from bench.plugins import Plugin, load_module
+from bench.records import Outcome
+from bench.spec import TrialSpec
+from bench.steps import CompiledSteps, Normalization, Objective, compile_steps
+from bench.store import write_predictions
+from bench.training import build_optimizer, steps_per_execution, train
+
+Send = Callable[[Any], None]
+
+
+def run_trial(job: TrialJob, send: Send) -> Outcome:
+    """Run the trial, leave its predictions in the attempt's folder, and return what was measured.
+
+    Raises:
+        TrialError: the trial cannot go on, with the reason for its record.
+        PluginError: the architecture's file cannot be imported.
+        DataError: the images cannot be read or divided.
+    """
+    spec, recipe, watch = job.spec, job.spec.recipe, Stopwatch()
+    send(Phase("loading"))
+    _prepare_process(spec, job.device)
+    with watch.phase("data"):
+        splits = open_splits(job.data)
+        training, validation = divide(splits, recipe.validation_fraction, spec.seed)
+        flip = job.data.choice.plugin.info.horizontal_flip
+        data = TrainingData(training, job.info.image_shape, recipe, flip, spec.seed)
+    send(Phase("building"))
+    with watch.phase("build"):
+        model = build_model(job.architecture, spec, job.info.image_shape, len(splits.class_names))
+        per_epoch = recipe.steps_per_epoch(len(training))
+        optimizer = build_optimizer(recipe, model, per_epoch * recipe.total_epochs(len(training)), spec.precision)
+        jit_compile = job.device.kind == "GPU"
+        normalization = _normalization(job)
+        objective = Objective(recipe.label_smoothing, recipe.l2)
+        steps = compile_steps(model, optimizer, job.info.image_shape, normalization, objective, jit_compile)
+        check_outputs(steps, splits, job)
+    send(Phase("training"))
+    trained = train(steps, optimizer, data, validation, _reporter(send))
+    watch.seconds |= {
+        "first_step": trained.first_step_seconds,
+        "training": trained.seconds,
+        "validation": trained.validation_seconds,
+    }
+    send(Phase("evaluating"))
+    with watch.phase("evaluation"):
+        test = everything(splits.test)
+        logits = collect_logits(steps, test, job.info.image_shape)
+        if not np.isfinite(logits).all():
+            raise DivergedError("the trained model's logits of the test images are not all finite numbers.")
+        scores = score(logits, test.split.labels)
+        stored = logits.astype(job.logits_dtype)
+        write_predictions(job.folder, stored, test.split.labels, scores.confusion_matrix)
+    with watch.phase("inference_timing"):
+        sample = next(batches(test, job.info.image_shape, BATCH_SIZE))
+        inference_speed = inference_images_per_second(steps.predict, sample)
+    parameters, trainable = parameter_counts(model)
+    return Outcome(
+        metrics={
+            "test_accuracy": scores.accuracy,
+            "test_top5_accuracy": scores.top5_accuracy,
+            "test_nll": scores.nll,
+            "test_ece": scores.ece,
+            "test_per_class_accuracy": scores.per_class_accuracy,
+            "validation_accuracy": trained.validation_accuracy,
+            "train_images_per_second": trained.images_per_second,
+            "inference_images_per_second": inference_speed,
+            "inference_batch_size": len(sample),
+            "parameters": parameters,
+            "trainable_parameters": trainable,
+            "peak_memory_bytes": peak_memory_bytes(job.device.kind),
+        },
+        phases=watch.seconds,
+        resolved={
+            "device": job.device.kind,
+            "device_name": job.device.name,
+            "precision": spec.precision,
+            "jit_compile": jit_compile,
+            "steps_per_execution": steps_per_execution(recipe, per_epoch),
+            "epochs": trained.epochs,
+            "steps": trained.steps,
+            "training_images": len(training),
+            "validation_images": len(validation) if validation else 0,
+            "test_images": len(test),
+            "threads": tf.config.threading.get_intra_op_parallelism_threads() or usable_cores(),
+            "tf32": job.device.kind == "GPU" and tf.config.experimental.tensor_float_32_execution_enabled(),
+        },
+    )
+
+
+def build_model(plugin: Plugin, spec: TrialSpec, shape: ImageShape, classes: int) -> keras.Model:
+    """Call the architecture's `build`, and hold what it returns against the interface.
+
+    Raises:
+        BadModelError: `build` raised, or returned something else than a model with an output a class.
+        PluginError: the file cannot be imported.
+    """
+    try:
+        model = load_module(plugin).build(shape, classes, **spec.architecture.parameters)
+    except PluginError:
+        raise
+    except Exception as error:
+        raise BadModelError(f"{plugin.path}: `build` raised {type(error).__name__}: {error}") from error
+    if not isinstance(model, keras.Model):
+        raise BadModelError(f"{plugin.path}: `build` must return a keras.Model, got {type(model).__name__}.")
+    outputs = getattr(model, "output_shape", None)
+    if outputs != (None, classes):
+        raise BadModelError(
+            f"{plugin.path}: the model's output must have shape (None, {classes}), one logit a class, got {outputs}. "
+            "End it with keras.layers.Dense(num_classes)."
+        )
+    return model
+
+
+def check_outputs(steps: CompiledSteps, splits: Splits, job: TrialJob) -> None:
+    """Look at the untrained model's answers to some training images.
+
+    Raises:
+        BadModelError: they are probabilities where logits are due.
+    """
+    images = next(batches(everything(splits.train), job.info.image_shape, 8))
+    outputs = steps.predict(images)
+    if (outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=0.02):
+        raise BadModelError(
+            f"{job.architecture.path}: the model's outputs are probabilities (they are positive and sum to 1), logits "
+            "are due. Remove the softmax: leave `activation` of the last layer away; the loss applies it."
+        )
+
+
+def _prepare_process(spec: TrialSpec, device: Device) -> None:
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, enable=True)
+    if device.kind == "CPU":
+        tf.config.set_visible_devices([], "GPU")
+    keras.config.set_dtype_policy(spec.precision)
+    keras.utils.set_random_seed(spec.seed)
+
+
+def _normalization(job: TrialJob) -> Normalization:
+    if job.spec.recipe.normalization == "symmetric":
+        channels = job.info.image_shape[2]
+        return Normalization((2 / 255,) * channels, (-1.0,) * channels)
+    mean, std = job.info.channel_mean, job.info.channel_std
+    pairs = list(zip(mean, std, strict=True))
+    return Normalization(tuple(1 / (255 * s) for _, s in pairs), tuple(-m / s for m, s in pairs))
+
+
+def _reporter(send: Send) -> Callable[[Progress | Epoch], None]:
+    """Send on everything, and write each epoch into the trial's log."""
+
+    def report(event: Progress | Epoch) -> None:
+        if isinstance(event, Epoch):
+            print(event.line(), flush=True)
+        send(event)
+
+    return report

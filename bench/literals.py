@@ -1,0 +1,82 @@
+"""Values typed on the command line: TOML literals, checked against the type of the default they replace."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from bench.errors import UsageError
+
+NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a quoted string", list: "a list"}
+
+
+def parse_pairs(text: str, where: str) -> dict[str, Any]:
+    """Parse `KEY=VALUE[,KEY=VALUE...]` whose values are TOML literals.
+
+    Raises:
+        UsageError: the text is not of that form.
+    """
+    try:
+        return tomllib.loads(f"pairs = {{{text}}}")["pairs"]
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(
+            f"{where}: cannot read {text!r} ({error}). Expected KEY=VALUE[,KEY=VALUE...] with TOML values, "
+            "such as depth=56 or name='text' (quotes within quotes for the shell) or flag=true."
+        ) from None
+
+
+def replace_defaults(defaults: Mapping[str, Any], changes: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    """Return the defaults with the changes applied, each checked against its default's type.
+
+    Raises:
+        UsageError: a key that `owner` does not have, or a value of another type than the default's.
+    """
+    for key in changes:
+        if key not in defaults:
+            available = ", ".join(f"{name}={format_literal(value)}" for name, value in defaults.items())
+            raise UsageError(f"{owner} has no parameter {key!r}. It has: {available or 'none'}.")
+    return {
+        key: _checked(default, changes[key], f"{owner}: {key}") if key in changes else default
+        for key, default in defaults.items()
+    }
+
+
+def format_literal(value: object) -> str:
+    """Return a value as the TOML literal that `parse_pairs` reads back."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f"'{value}'"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(format_literal, value))}]"
+    return str(value)
+
+
+def format_reference(name: str, parameters: Mapping[str, object], defaults: Mapping[str, object]) -> str:
+    """Return `NAME` or `NAME:KEY=VALUE,...` with the parameters that differ from their defaults."""
+    pairs = [f"{key}={format_literal(value)}" for key, value in parameters.items() if value != defaults.get(key)]
+    return f"{name}:{','.join(pairs)}" if pairs else name
+
+
+def split_reference(text: str) -> tuple[str, dict[str, Any]]:
+    """Split `NAME[:KEY=VALUE[,KEY=VALUE...]]` into the name and its parameters."""
+    name, colon, rest = text.partition(":")
+    return name, parse_pairs(rest, name) if colon else {}
+
+
+def _checked(default: object, value: Any, where: str) -> Any:
+    kind = type(default)
+    if default is None or (type(value) is kind and not isinstance(value, list)):
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
+    if isinstance(default, list | tuple) and isinstance(value, list):
+        return _checked_items(default, value, where)
+    expected = NAMES.get(list if isinstance(default, tuple) else kind, kind.__name__)
+    raise UsageError(f"{where} must be {expected}, as its default {format_literal(default)} is; got {value!r}.")
+
+
+def _checked_items(default: list[Any] | tuple[Any, ...], value: Iterable[Any], where: str) -> Any:
+    sample = default[0] if default else None
+    return type(default)(_checked(sample, item, f"{where}, each item,") for item in value)

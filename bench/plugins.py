@@ -1,0 +1,211 @@
+"""Finds plugins: a file in `architectures/` or `datasets/` is one, and its stem is its name.
+
+Everything `bench list` shows is read from the syntax tree, so listing imports neither the files nor TensorFlow, and one
+broken file cannot hide the others. Only `load_module` executes a plugin.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from bench.api import Architecture, Dataset
+from bench.errors import PluginError, unknown_name
+from bench.literals import format_reference, replace_defaults, split_reference
+
+Kind = Literal["architecture", "dataset"]
+ENTRY_POINT_GROUP = "bench.plugins"
+FUNCTIONS: Mapping[Kind, str] = {"architecture": "build", "dataset": "load"}
+FOLDERS: Mapping[Kind, str] = {"architecture": "architectures", "dataset": "datasets"}
+DESCRIPTIONS: Mapping[Kind, type] = {"architecture": Architecture, "dataset": Dataset}
+PROVIDED = {"data_dir", "progress"}  # keyword arguments that the runner fills in, never the user's parameters
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One plugin file, as read from its syntax tree. `error` says why it cannot be used, if it cannot."""
+
+    kind: Kind
+    name: str
+    path: Path
+    summary: str = ""
+    info: Any = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    provided: frozenset[str] = frozenset()
+    functions: frozenset[str] = frozenset()
+    source_hash: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class PluginChoice:
+    """A plugin with a value for each of its parameters."""
+
+    plugin: Plugin
+    parameters: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        """The name with the parameters that differ from their defaults, as typed on the command line."""
+        return format_reference(self.plugin.name, self.parameters, self.plugin.parameters)
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The plugins of one kind, by name."""
+
+    kind: Kind
+    plugins: Mapping[str, Plugin]
+
+    def choose(self, reference: str) -> PluginChoice:
+        """Resolve `NAME[:KEY=VALUE,...]`.
+
+        Raises:
+            UsageError: no plugin has that name, or it has no such parameter, or the value has another type.
+            PluginError: the plugin's file is broken.
+        """
+        name, changes = split_reference(reference)
+        if name not in self.plugins:
+            raise unknown_name(self.kind, name, self.plugins)
+        plugin = self.plugins[name]
+        if plugin.error:
+            raise PluginError(f"{plugin.path}: {plugin.error}")
+        return PluginChoice(plugin, replace_defaults(plugin.parameters, changes, f"{self.kind} {name}"))
+
+
+def discover(kind: Kind, extra_folders: Iterable[Path] = ()) -> Registry:
+    """Read every plugin of one kind: the built-in ones, installed packages' and the extra folders'.
+
+    Raises:
+        PluginError: an extra folder holds no plugins, or two files have the same name.
+    """
+    plugins: dict[str, Plugin] = {}
+    for folder in [_builtin_folder(kind), *_installed_folders(kind), *_user_folders(kind, extra_folders)]:
+        for path in sorted(folder.glob("[!_]*.py")):
+            plugin = read_plugin(kind, path)
+            if plugin.name in plugins:
+                first = plugins[plugin.name].path
+                raise PluginError(f"two {FOLDERS[kind]} are named {plugin.name!r}: {first} and {path}. Rename one.")
+            plugins[plugin.name] = plugin
+    return Registry(kind, plugins)
+
+
+def read_plugin(kind: Kind, path: Path) -> Plugin:
+    """Read one plugin file without executing it; what is wrong with it ends in `error`."""
+    try:
+        source = path.read_bytes()
+        tree = ast.parse(source, filename=str(path))
+        functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+        info = _read_info(kind, tree)
+        parameters, provided = _read_parameters(functions, FUNCTIONS[kind])
+    except SyntaxError as error:
+        return Plugin(kind, path.stem, path, error=f"syntax error in line {error.lineno}: {error.msg}")
+    except (OSError, ValueError) as error:
+        return Plugin(kind, path.stem, path, error=str(error))
+    return Plugin(
+        kind=kind,
+        name=path.stem,
+        path=path.resolve(),
+        summary=(ast.get_docstring(tree) or "").partition("\n")[0],
+        info=info,
+        parameters=parameters,
+        provided=provided,
+        functions=frozenset(functions),
+        source_hash=hashlib.sha256(source).hexdigest(),
+    )
+
+
+def load_module(plugin: Plugin) -> ModuleType:
+    """Execute a plugin's file under a private module name, and return the module.
+
+    Raises:
+        PluginError: the file raises while it is imported.
+    """
+    name = f"_bench_{plugin.kind}_{plugin.name}"
+    spec = importlib.util.spec_from_file_location(name, plugin.path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # before executing: dataclasses and pickles look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise PluginError(f"{plugin.path} cannot be imported: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _builtin_folder(kind: Kind) -> Path:
+    package = Path(__file__).resolve().parent
+    inside = package / FOLDERS[kind]  # an installed wheel carries the plugins inside the package
+    return inside if inside.is_dir() else package.parent / FOLDERS[kind]
+
+
+def _installed_folders(kind: Kind) -> list[Path]:
+    folders = []
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        spec = importlib.util.find_spec(entry.value.partition(".")[0])  # of a top-level package: executes nothing
+        if spec is None or not spec.submodule_search_locations:
+            raise PluginError(f"the entry point {entry.name!r} ({ENTRY_POINT_GROUP}) names no package: {entry.value!r}")
+        parts = entry.value.split(".")[1:]
+        folders += [Path(root).joinpath(*parts, FOLDERS[kind]) for root in spec.submodule_search_locations]
+    return folders
+
+
+def _user_folders(kind: Kind, folders: Iterable[Path]) -> list[Path]:
+    found = []
+    for folder in folders:
+        if not any((folder / name).is_dir() for name in FOLDERS.values()):
+            raise PluginError(f"--plugins {folder}: expected a folder that holds architectures/ or datasets/.")
+        found.append(folder / FOLDERS[kind])
+    return found
+
+
+def _read_info(kind: Kind, tree: ast.Module) -> Any:
+    description = DESCRIPTIONS[kind]
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(target, ast.Name) and target.id == "INFO" for target in targets):
+                return _evaluate_call(description, node.value)
+    raise ValueError(f"has no `INFO = {description.__name__}(...)`; docs/writing-plugins.md shows one.")
+
+
+def _evaluate_call(description: type, call: ast.Call) -> Any:
+    called = ast.unparse(call.func).rpartition(".")[2]
+    if called != description.__name__:
+        raise ValueError(f"INFO must be {description.__name__}(...), found {called}(...).")
+    try:
+        arguments = {word.arg or "**": ast.literal_eval(word.value) for word in call.keywords}
+        return description(*map(ast.literal_eval, call.args), **arguments)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"INFO in line {call.lineno} must be literal keyword arguments: {error}") from None
+
+
+def _read_parameters(functions: Mapping[str, ast.FunctionDef], name: str) -> tuple[dict[str, Any], frozenset[str]]:
+    if name not in functions:
+        raise ValueError(f"has no function `{name}`; docs/writing-plugins.md shows one.")
+    parameters: dict[str, Any] = {}
+    provided = set()
+    arguments = functions[name].args
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        if argument.arg in PROVIDED:
+            provided.add(argument.arg)
+            continue
+        try:
+            parameters[argument.arg] = ast.literal_eval(default) if default else _missing()
+        except ValueError:
+            raise ValueError(f"`{name}`: the keyword argument {argument.arg!r} needs a literal default.") from None
+    return parameters, frozenset(provided)
+
+
+def _missing() -> Any:
+    raise ValueError

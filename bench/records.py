@@ -1,0 +1,95 @@
+"""What one attempt at a trial left behind."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from bench.environment import Environment
+from bench.spec import TrialSpec
+
+SCHEMA_VERSION = 1
+
+
+class Status(StrEnum):
+    """How an attempt ended."""
+
+    OK = "ok"
+    FAILED = "failed"
+    DIVERGED = "diverged"
+    SKIPPED = "skipped"
+    INTERRUPTED = "interrupted"
+    TIMEOUT = "timeout"
+
+
+class Reason(StrEnum):
+    """Why an attempt did not end well; empty for one that did."""
+
+    NONE = ""
+    EXCEPTION = "exception"
+    BAD_MODEL = "bad_model"
+    IMAGES_TOO_SMALL = "images_too_small"
+    NON_FINITE_LOSS = "non_finite_loss"
+    OUT_OF_MEMORY_HOST = "out_of_memory_host"
+    OUT_OF_MEMORY_DEVICE = "out_of_memory_device"
+    KILLED_BY_SIGNAL = "killed_by_signal"
+    PROCESS_EXIT = "process_exit"
+    BAD_DATA = "bad_data"
+    USER = "user"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial that ended well measured.
+
+    `metrics` and `resolved` are described, with units, in docs/results.md; `phases` are seconds.
+    """
+
+    metrics: Mapping[str, Any]
+    phases: Mapping[str, float]
+    resolved: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One attempt at a trial, whichever way it ended."""
+
+    trial_id: str
+    attempt: str
+    status: Status
+    spec: TrialSpec
+    environment: Environment
+    started_at: str
+    seconds: float
+    reason: Reason = Reason.NONE
+    message: str = ""
+    traceback: str = ""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    phases: Mapping[str, float] = field(default_factory=dict)
+    resolved: Mapping[str, Any] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        shallow = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        return {**shallow, "spec": self.spec.to_json(), "environment": self.environment.to_json()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> TrialRecord:
+        """Return the record that `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: the value is not such a record.
+        """
+        return cls(
+            **{
+                **value,
+                "status": Status(value["status"]),
+                "reason": Reason(value["reason"]),
+                "spec": TrialSpec.from_json(value["spec"]),
+                "environment": Environment.from_json(value["environment"]),
+            }
+        )

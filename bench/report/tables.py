@@ -1,0 +1,112 @@
+"""The tables: one row an attempt (`trials_table`), and one row a setting, over its seeds (`leaderboard`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from bench.recipes import recipe_label
+from bench.records import Status, TrialRecord
+from bench.report.statistics import mean_interval
+
+IDENTITY = ["dataset", "architecture", "recipe", "precision", "backend", "machine", "environment"]
+SOURCES = ["architecture_source", "dataset_source", "data_fingerprint"]
+SETTING = [*IDENTITY, *SOURCES]  # attempts that differ in any of these are never averaged
+AVERAGED = {  # column of the leaderboard: column of the trials whose mean over the seeds it is
+    "test_top5_accuracy_mean": "test_top5_accuracy",
+    "test_nll_mean": "test_nll",
+    "test_ece_mean": "test_ece",
+    "validation_accuracy_mean": "validation_accuracy",
+    "train_images_per_second": "train_images_per_second",
+    "inference_images_per_second": "inference_images_per_second",
+    "parameters": "parameters",
+    "trainable_parameters": "trainable_parameters",
+    "peak_memory_bytes": "peak_memory_bytes",
+    "trial_seconds": "trial_seconds",
+}
+ACCURACY = ["test_accuracy_mean", "test_accuracy_ci95_low", "test_accuracy_ci95_high"]
+COUNTS = ["failures", "skipped"]
+LEADERBOARD = [*IDENTITY, "seeds", *ACCURACY, *AVERAGED, *COUNTS, *SOURCES]
+WHOLE_NUMBERS = ["seeds", "parameters", "trainable_parameters", "peak_memory_bytes", *COUNTS]
+FAILURES = [Status.FAILED, Status.DIVERGED, Status.TIMEOUT]
+
+
+def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
+    """Return one row an attempt, with everything that is a single value. Lists and mappings are JSON text."""
+    return pd.DataFrame([_flatten(record) for record in records])
+
+
+def leaderboard(records: Sequence[TrialRecord]) -> pd.DataFrame:
+    """Return one row a setting, the most accurate of each data set first; of each trial its last attempt counts.
+
+    Means are over the seeds that ended well. The interval is Student's t over them, blank for a single seed.
+    """
+    if not records:
+        return pd.DataFrame(columns=LEADERBOARD)
+    attempts = _last_attempts(trials_table(records))
+    rows = [_summarize(group) for _, group in attempts.groupby(SETTING, sort=False, dropna=False)]
+    table = pd.DataFrame(rows, columns=LEADERBOARD).astype(dict.fromkeys(WHOLE_NUMBERS, "Int64"))
+    order = ["dataset", "test_accuracy_mean", "architecture", "environment"]
+    return table.sort_values(order, ascending=[True, False, True, True], ignore_index=True)
+
+
+def _last_attempts(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return each trial's last attempt in each environment; an interrupted one only where there is no other."""
+    interrupted = trials["status"] == Status.INTERRUPTED
+    ordered = pd.concat([trials[interrupted], trials[~interrupted]])
+    return ordered.drop_duplicates(["trial_id", *SETTING], keep="last")
+
+
+def _summarize(group: pd.DataFrame) -> dict[str, Any]:
+    ended_well = group[group["status"] == Status.OK]
+    row: dict[str, Any] = {column: group.iloc[0][column] for column in SETTING}
+    row["seeds"] = len(ended_well)
+    row["failures"] = int(group["status"].isin(FAILURES).sum())
+    row["skipped"] = int((group["status"] == Status.SKIPPED).sum())
+    if not len(ended_well):
+        return row
+    for name, source in AVERAGED.items():
+        mean = pd.to_numeric(ended_well[source]).mean() if source in ended_well else None
+        row[name] = round(mean) if name in WHOLE_NUMBERS and pd.notna(mean) else mean
+    accuracies = ended_well["test_accuracy"].astype(float).tolist()
+    row["test_accuracy_mean"] = sum(accuracies) / len(accuracies)
+    interval = mean_interval(accuracies)
+    if interval is not None:
+        row["test_accuracy_ci95_low"], row["test_accuracy_ci95_high"] = interval
+    return row
+
+
+def _flatten(record: TrialRecord) -> dict[str, Any]:
+    spec, environment = record.spec, record.environment
+    return {
+        "trial_id": record.trial_id,
+        "attempt": record.attempt,
+        "status": record.status,
+        "reason": record.reason,
+        "message": record.message,
+        "dataset": spec.dataset.label,
+        "architecture": spec.architecture.label,
+        "recipe": recipe_label(spec.recipe),
+        "precision": spec.precision,
+        "backend": spec.backend,
+        "seed": spec.seed,
+        "machine": environment.machine,
+        "environment": environment.software,
+        "architecture_source": spec.architecture.source_hash,
+        "dataset_source": spec.dataset.source_hash,
+        "data_fingerprint": spec.data_fingerprint,
+        "started_at": record.started_at,
+        "trial_seconds": record.seconds,
+        **{key: _plain(value) for key, value in record.metrics.items()},
+        **{f"{phase}_seconds": seconds for phase, seconds in record.phases.items()},
+        **{f"resolved_{key}": _plain(value) for key, value in record.resolved.items()},
+        "recipe_resolved": _plain(spec.to_json()["recipe"]),
+        "environment_full": _plain(environment.to_json()),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list | tuple | dict) else value
