@@ -1,7 +1,7 @@
 """What a plugin author imports: the descriptions of plugins and the images that a data set hands over.
 
 An architecture is a file with `INFO = Architecture(...)` and `build(input_shape, num_classes, *, ...) -> keras.Model`;
-a data set is a file with `INFO = Dataset(...)` and `load(*, ...) -> Splits`. docs/writing-plugins.md has the whole story.
+a data set is a file with `INFO = Dataset(...)` and `load(*, ...) -> Splits`. docs/writing-plugins.md tells the whole.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Architecture:
             `HxWxC/classes` with parameters after a colon: `{"32x32x3/10": 269_722, "32x32x3/10:depth=56": 853_018}`.
         accuracy: accuracies that the paper or its reference code reports, as fractions, by data set, with the recipe
             named in the plugin's docstring.
+
     """
 
     paper: str = ""
@@ -47,6 +48,7 @@ class Dataset:
         download_size: how much that is, in words ("163 MB").
         horizontal_flip: whether a mirrored image keeps its label; augmentation flips images only then.
         cache: whether decoded arrays are kept in the cache folder; False for data that is quick to generate.
+
     """
 
     homepage: str = ""
@@ -79,6 +81,7 @@ class Split:
     Attributes:
         images: uint8 array N×H×W×C, or an indexable source of encoded images.
         labels: integer array of N class numbers from 0.
+
     """
 
     images: Images
@@ -101,6 +104,7 @@ class Splits:
             it: the shorter side to fit, then the centre is cut out.
         fingerprint: identifies the content. Left out, it is the SHA-256 of all images and labels; a source of encoded
             images must give one of its own, since reading all of it may take hours.
+
     """
 
     train: Split

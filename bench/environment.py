@@ -126,6 +126,7 @@ def resolve_precision(precision: str, device: Device) -> str:
 
     Raises:
         BackendError: the device cannot do what was asked.
+
     """
     capability = device.compute_capability
     if precision != "auto":
@@ -154,7 +155,7 @@ def describe(device: Device) -> Environment:
         cores=cores,
         memory_bytes=memory,
         gpus=tuple(gpu.name for gpu in gpus),
-        os=platform.platform(),
+        os=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         bench=bench.__version__,
         bench_source_hash=bench_source_hash(),

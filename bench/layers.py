@@ -40,7 +40,7 @@ def conv_bn(x: Any, filters: int, kernel_size: int, strides: int = 1) -> Any:
 
 
 def _torch_init(fan_in: int) -> dict[str, Any]:
-    """Both weights and biases are uniform in ±1/√fan_in: Kaiming uniform with a = √5, as PyTorch 2's `reset_parameters`."""
+    """Weights and biases uniform in ±1/√fan_in: Kaiming uniform with a = √5, as PyTorch 2's `reset_parameters`."""
     bound = 1 / math.sqrt(fan_in)
     return {
         "kernel_initializer": keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),

@@ -16,14 +16,16 @@ def parse_pairs(text: str, where: str) -> dict[str, Any]:
 
     Raises:
         UsageError: the text is not of that form.
+
     """
     try:
-        return tomllib.loads(f"pairs = {{{text}}}")["pairs"]
+        pairs: dict[str, Any] = tomllib.loads(f"pairs = {{{text}}}")["pairs"]
     except tomllib.TOMLDecodeError as error:
         raise UsageError(
             f"{where}: cannot read {text!r} ({error}). Expected KEY=VALUE[,KEY=VALUE...] with TOML values, "
             "such as depth=56 or name='text' (quotes within quotes for the shell) or flag=true."
         ) from None
+    return pairs
 
 
 def replace_defaults(defaults: Mapping[str, Any], changes: Mapping[str, Any], owner: str) -> dict[str, Any]:
@@ -31,6 +33,7 @@ def replace_defaults(defaults: Mapping[str, Any], changes: Mapping[str, Any], ow
 
     Raises:
         UsageError: a key that `owner` does not have, or a value of another type than the default's.
+
     """
     for key in changes:
         if key not in defaults:

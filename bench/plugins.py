@@ -71,6 +71,7 @@ class Registry:
         Raises:
             UsageError: no plugin has that name, or it has no such parameter, or the value has another type.
             PluginError: the plugin's file is broken.
+
         """
         name, changes = split_reference(reference)
         if name not in self.plugins:
@@ -86,6 +87,7 @@ def discover(kind: Kind, extra_folders: Iterable[Path] = ()) -> Registry:
 
     Raises:
         PluginError: an extra folder holds no plugins, or two files have the same name.
+
     """
     plugins: dict[str, Plugin] = {}
     for folder in [_builtin_folder(kind), *_installed_folders(kind), *_user_folders(kind, extra_folders)]:
@@ -128,6 +130,7 @@ def load_module(plugin: Plugin) -> ModuleType:
 
     Raises:
         PluginError: the file raises while it is imported.
+
     """
     name = f"_bench_{plugin.kind}_{plugin.name}"
     spec = importlib.util.spec_from_file_location(name, plugin.path)

@@ -30,7 +30,7 @@ class Recipe:
         nesterov: whether SGD looks ahead.
         weight_decay: AdamW's decoupled decay, scaled by the learning rate (Loshchilov and Hutter 2019), of matrices and
             kernels; biases and normalisation scales are left alone.
-        l2: L2 penalty l2/2·|w|² on matrices and kernels, so that its gradient is l2·w, as published SGD recipes mean it.
+        l2: L2 penalty l2/2·|w|² on matrices and kernels, so its gradient is l2·w, as published SGD recipes mean it.
         schedule: `constant`, or `cosine` to zero.
         warmup: fraction of all steps over which the learning rate rises linearly from zero.
         clip_norm: the gradient's greatest global norm; 0 leaves it alone.
@@ -41,6 +41,7 @@ class Recipe:
         flip: mirror half of the images, on data sets whose labels allow it.
         validation_fraction: share of the training images held out for validation, stratified, drawn by the seed; a
             data set's own validation split is used instead where there is one. 0 trains on everything.
+
     """
 
     name: str
@@ -129,6 +130,7 @@ def resolve_recipe(name: str, overrides: Mapping[str, Any]) -> Recipe:
 
     Raises:
         UsageError: no such recipe or key, or a value of the wrong type or out of range.
+
     """
     if name not in RECIPES:
         raise unknown_name("recipe", name, RECIPES)

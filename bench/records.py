@@ -83,6 +83,7 @@ class TrialRecord:
 
         Raises:
             KeyError, TypeError, ValueError: the value is not such a record.
+
         """
         return cls(
             **{

@@ -43,6 +43,7 @@ class CompiledSteps:
         train: takes images uint8 (steps, batch, H, W, C) and labels int32 (steps, batch); returns each step's mean
             cross-entropy, float32 (steps,), and its number of correct predictions, int32 (steps,).
         infer: takes images uint8 (batch, H, W, C), returns logits float32 (batch, classes).
+
     """
 
     train: Callable[[Any, Any], tuple[Any, Any]]
@@ -64,6 +65,7 @@ def compile_steps(
     shape: ImageShape,
     normalization: Normalization,
     objective: Objective,
+    *,
     jit_compile: bool,
 ) -> CompiledSteps:
     """Return the training and inference functions of a model; they are traced on their first call."""

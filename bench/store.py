@@ -1,6 +1,6 @@
 """The results folder: one directory an attempt, written under a temporary name and renamed, never rewritten.
 
-    results/trials/<trial id>/<attempt>/record.json, history.csv, predictions.npz, log.txt
+results/trials/<trial id>/<attempt>/record.json, history.csv, predictions.npz, log.txt
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Attempt:
 
         Raises:
             StoreError: the disk is full or the folder cannot be written.
+
         """
         try:
             if history:
@@ -66,6 +67,7 @@ class Store:
 
         Raises:
             StoreError: it cannot be made or written, or its disk is full.
+
         """
         probe = self.folder / f".write-test-{secrets.token_hex(4)}"
         try:
@@ -83,6 +85,7 @@ class Store:
 
         Raises:
             StoreError: its folder cannot be made.
+
         """
         try:
             return Attempt(self.folder / "trials" / trial_id)
@@ -94,6 +97,7 @@ class Store:
 
         Raises:
             StoreError: a record cannot be read.
+
         """
         paths = self.folder.glob(f"trials/{trial_id}/[!.]*/record.json")
         return [_read(path) for path in sorted(paths, key=lambda path: (path.parent.name, path))]

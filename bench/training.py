@@ -13,8 +13,8 @@ import numpy as np
 from bench.data.pipeline import Block, TrainingData, prefetch
 from bench.data.splits import Subset
 from bench.errors import DivergedError
-from bench.events import Epoch, Progress
 from bench.evaluation import collect_logits, quick_scores
+from bench.events import Epoch, Progress
 from bench.recipes import Recipe
 from bench.steps import CompiledSteps, decayed_variables
 
@@ -69,12 +69,12 @@ def train(
 
     Raises:
         DivergedError: the loss became infinite or not a number; names the epoch and the step.
+
     """
     loop = _Loop(steps, optimizer, data, report)
     for number in range(loop.epochs):
         loop.train_epoch(number)
         loop.finish_epoch(number, validation)
-    loop.blocks.close()
     return loop.result()
 
 

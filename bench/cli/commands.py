@@ -26,7 +26,9 @@ def report(arguments: argparse.Namespace) -> int:
     store = Store(arguments.results)
     records = store.records()
     if not records:
-        raise StoreError(f"there are no records in {arguments.results}. `bench run` makes some; --results names another.")
+        raise StoreError(
+            f"there are no records in {arguments.results}. `bench run` makes some; --results names another."
+        )
     store.check_writable()
     print_leaderboard(write_report(arguments.results, records), arguments.results)
     return 0
@@ -35,8 +37,8 @@ def report(arguments: argparse.Namespace) -> int:
 def prepare(arguments: argparse.Namespace) -> int:
     """Download and cache data sets."""
     from bench.cli.progress import prepare_progress
+    from bench.execution.planning import prepare_sources
     from bench.execution.server import ForkServer
-    from bench.execution.sweep import prepare_sources
 
     sources = sources_of(arguments, arguments.datasets)
     with ForkServer() as server, prepare_progress(arguments.quiet) as progress:

@@ -10,10 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.records import TrialRecord
-from bench.report.files import SHOWN, display_rows
+from bench.report.display import SETTING_SHOWN, display_rows, shared_facts
 
 WIDTH_WITHOUT_TERMINAL = 160
-LEFT = {"architecture", *SHOWN}
+LEFT = {"architecture", *SETTING_SHOWN}
 
 
 def make_console() -> Console:
@@ -43,12 +43,11 @@ def print_failure(record: TrialRecord, folder: Path) -> None:
 
 
 def _table(dataset: str, rows: pd.DataFrame) -> Table:
-    differing = [column for column in SHOWN if rows[column].nunique() > 1]
-    common = [f"{column} {rows.iloc[0][column]}" for column in SHOWN if column not in differing]
-    shown = display_rows(rows, differing)
-    result = Table(title=escape(dataset), caption=escape("; ".join(common)), title_justify="left", caption_justify="left")
+    facts = escape("; ".join(f"{column} {value}" for column, value in shared_facts(rows).items()))
+    result = Table(title=escape(dataset), caption=facts, title_justify="left", caption_justify="left")
+    shown = display_rows(rows)
     for column in shown.columns:
         result.add_column(column, justify="left" if column in LEFT else "right", overflow="fold")
     for row in shown.itertuples(index=False):
-        result.add_row(*(escape(str(value)) for value in row))
+        result.add_row(*map(escape, row))
     return result

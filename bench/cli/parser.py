@@ -67,7 +67,9 @@ def make_parser() -> argparse.ArgumentParser:
     report = add("report", "make the tables anew from the records", commands.report)
     _add_results(report)
     prepare = add("prepare", "download and cache data sets", commands.prepare)
-    prepare.add_argument("datasets", nargs="+", metavar="NAME[:KEY=VALUE,...]", help="data sets; `bench list` names them")
+    prepare.add_argument(
+        "datasets", nargs="+", metavar="NAME[:KEY=VALUE,...]", help="data sets; `bench list` names them"
+    )
     _add_folders(prepare)
     prepare.add_argument("--quiet", action="store_true", help="print nothing but errors")
     list_ = add("list", "show the architectures and data sets there are", commands.list_plugins)
@@ -90,12 +92,19 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", help="data sets, likewise", **names)  # type: ignore[arg-type]
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="run seeds 0 to N-1 (default 1)")
     recipe = parser.add_argument_group("how to train")
-    recipe.add_argument("--recipe", default="standard", metavar="NAME", help=f"{' or '.join(RECIPES)} (the first is default)")
+    recipe.add_argument(
+        "--recipe", default="standard", metavar="NAME", help=f"{' or '.join(RECIPES)} (the first is default)"
+    )
     recipe.add_argument("--epochs", metavar="N", help="just so many passes over the training images")
     recipe.add_argument("--batch-size", metavar="N", help="images a step")
     recipe.add_argument("--learning-rate", metavar="X", help="the highest learning rate")
     recipe.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override anything else of the recipe"
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override anything else of the recipe",
     )
     recipe.add_argument("--precision", choices=PRECISIONS, default="auto", help="default: what suits the device")
     recipe.add_argument("--backend", choices=BACKENDS, default="tensorflow")
@@ -103,7 +112,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     again.add_argument("--force", action="store_true", help="run trials that have ended on this machine once more")
     again.add_argument("--retry-failed", action="store_true", help="run those of them that failed once more")
     parser.add_argument(
-        "--logits", choices=["float32", "float16"], default="float32", help="how predictions are stored (default float32)"
+        "--logits",
+        choices=["float32", "float16"],
+        default="float32",
+        help="how predictions are stored (default float32)",
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     _add_results(parser)
@@ -127,6 +139,9 @@ def _add_plugins(parser: argparse.ArgumentParser) -> None:
 
 def _add_folders(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="TFDS data directory (default: TFDS_DATA_DIR or ~/tensorflow_datasets)"
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="TFDS data directory (default: TFDS_DATA_DIR or ~/tensorflow_datasets)",
     )
     _add_plugins(parser)

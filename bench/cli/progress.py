@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from bench.events import Epoch, Phase
 from bench.events import Progress as Step
-from bench.execution.sweep import Observer, Trial
+from bench.execution.planning import Trial
+from bench.execution.runner import Observer
 from bench.records import Status, TrialRecord
 
 EPOCH_LINES = 30

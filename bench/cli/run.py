@@ -12,8 +12,9 @@ from bench.cli.inputs import recipe_of, seeds_of, sources_of
 from bench.cli.progress import make_observer, prepare_progress
 from bench.environment import describe, resolve_precision
 from bench.execution.devices import resolve_device
+from bench.execution.planning import Policy, Request, Trial, plan, prepare_sources, remaining
+from bench.execution.runner import Runner
 from bench.execution.server import ForkServer
-from bench.execution.sweep import Policy, Request, Runner, Trial, plan, prepare_sources, remaining
 from bench.plugins import discover
 from bench.records import Status, TrialRecord
 from bench.report.files import write_report
@@ -25,6 +26,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
 
     Raises:
         KeyboardInterrupt: after the report was written.
+
     """
     recipe, seeds = recipe_of(arguments), seeds_of(arguments)
     architectures = discover("architecture", arguments.plugins)

@@ -1,7 +1,7 @@
 """Prepared data sets: decoded once into memory-mapped arrays, with a small description that answers at once.
 
 An entry is a folder named after everything that decides its content: the plugin's source, its parameters, and the
-source's version and size. It is made under a lock in a temporary folder and renamed, so it is there whole or not at all.
+source's version and size. It is made under a lock in a temporary folder and renamed: it is there whole, or not at all.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class DataInfo:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> DataInfo:
         """Return the description that a cache entry holds."""
-        return cls(**{key: tuple(item) if isinstance(item, list) else item for key, item in value.items()})
+        tuples = {key: tuple(item) for key, item in value.items() if isinstance(item, list)}
+        return cls(**{**value, **tuples})
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,15 @@ class DataSource:
             return ""
         module = load_module(self.choice.plugin)
         given = {"data_dir": self.data_dir} if "data_dir" in self.choice.plugin.provided else {}
-        return self._call(module.version, {**self.choice.parameters, **given})
+        version: str | None = self._call(module.version, {**self.choice.parameters, **given})
+        return version
 
     def load(self, progress: Progress) -> Splits:
         """Call the plugin's `load`, and check what it returns."""
         module = load_module(self.choice.plugin)
         offered = {"data_dir": self.data_dir, "progress": progress}
         given = {key: offered[key] for key in self.choice.plugin.provided}
-        splits = self._call(module.load, {**self.choice.parameters, **given})
+        splits: Splits = self._call(module.load, {**self.choice.parameters, **given})
         check_splits(splits, self.choice.label)
         return splits
 
@@ -98,6 +100,7 @@ def peek(source: DataSource) -> DataInfo | None:
 
     Raises:
         DataError: the source is damaged.
+
     """
     version = source.version()
     path = source.entry(version or "") / "info.json"
@@ -109,6 +112,7 @@ def find(source: DataSource) -> DataInfo | None:
 
     Raises:
         DataError: the data is absent and cannot be downloaded, or it is damaged.
+
     """
     info = peek(source)
     if info is None and source.version() is None:
@@ -135,6 +139,7 @@ def prepare(source: DataSource, progress: Progress) -> DataInfo:
     Raises:
         DataError: the data cannot be had, or the cache cannot be written.
         PluginError: the plugin's `load` fails or returns something else than its interface says.
+
     """
     try:
         source.cache_dir.mkdir(parents=True, exist_ok=True)
@@ -181,7 +186,7 @@ def _write_entry(entry: Path, info: DataInfo, splits: Mapping[str, Split]) -> No
     shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed here: the lock is ours
     temporary.mkdir(parents=True)
     for name, split in splits.items() if info.cached else ():
-        np.save(temporary / f"{name}_images.npy", split.images)
+        np.save(temporary / f"{name}_images.npy", np.asarray(split.images))
         np.save(temporary / f"{name}_labels.npy", split.labels)
     (temporary / "info.json").write_text(json.dumps(dataclasses.asdict(info), indent=1))
     temporary.rename(entry)

@@ -25,6 +25,7 @@ def check_splits(splits: object, owner: str) -> None:
 
     Raises:
         PluginError: saying what was expected and what came.
+
     """
     if not isinstance(splits, Splits):
         raise PluginError(f"data set {owner}: `load` must return bench.api.Splits, got {type(splits).__name__}.")
@@ -76,6 +77,7 @@ def decode(encoded: bytes, shape: ImageShape) -> npt.NDArray[np.uint8]:
 
     Raises:
         DataError: the bytes are not an image.
+
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 

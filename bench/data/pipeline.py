@@ -34,7 +34,7 @@ class Block:
     @property
     def steps(self) -> int:
         """How many steps the block holds."""
-        return self.labels.shape[0]
+        return len(self.labels)
 
     @property
     def count(self) -> int:
@@ -83,15 +83,14 @@ class TrainingData:
         return batch
 
 
-def random_crop(
-    batch: npt.NDArray[np.uint8], padding: float, random: np.random.Generator
-) -> npt.NDArray[np.uint8]:
+def random_crop(batch: npt.NDArray[np.uint8], padding: float, random: np.random.Generator) -> npt.NDArray[np.uint8]:
     """Return each image shifted on its own by up to `padding` of its height and width, with zeros moving in.
 
     Args:
         batch: uint8 N×H×W×C.
         padding: fraction of the image's size; at least one pixel.
         random: draws two offsets an image.
+
     """
     count, height, width, _ = batch.shape
     rows, columns = max(1, round(height * padding)), max(1, round(width * padding))

@@ -39,6 +39,7 @@ def divide(splits: Splits, fraction: float, seed: int) -> tuple[Subset, Subset |
 
     Raises:
         DataError: a class has too few images to be in both.
+
     """
     if fraction == 0:
         return everything(splits.train), None

@@ -32,6 +32,7 @@ def version(name: str, data_dir: Path) -> str | None:
 
     Raises:
         DataError: files are missing or truncated.
+
     """
     folder = _find(name, data_dir)
     return None if folder is None else f"tfds {name} {folder.name} {_check_files(folder)} bytes"
@@ -48,6 +49,7 @@ def load(name: str, data_dir: Path, progress: Progress) -> Splits:
 
     Raises:
         DataError: the download failed, a file cannot be read, or images differ in size.
+
     """
     import tensorflow_datasets as tfds
 

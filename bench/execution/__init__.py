@@ -1,1 +1,1 @@
-"""Runs trials: a fork server that imported the backend (`server`), the trial itself (`trial`), the sweep (`sweep`)."""
+"""From a request to records: what to run (`planning`), where (`devices`, `server`), running it (`runner`, `trial`)."""

@@ -11,11 +11,11 @@ os.dup2(_log, 1)
 os.dup2(_log, 2)
 os.close(_log)
 
+import keras  # noqa: E402, F401 - after TensorFlow, its backend
 import numpy  # noqa: E402, F401
 import scipy.special  # noqa: E402, F401
-import sklearn.metrics  # noqa: E402, F401
+import sklearn.metrics  # noqa: E402
 import sklearn.model_selection  # noqa: E402, F401
 import tensorflow  # noqa: E402, F401
-import keras  # noqa: E402, F401, I001 - after TensorFlow, its backend
 
 import bench.execution.trial  # noqa: E402, F401

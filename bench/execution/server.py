@@ -91,6 +91,7 @@ class ForkServer:
             WorkFailedError: the function raised anything else.
             WorkDiedError: the fork ended without an answer.
             BackendError: the server could not import the backend.
+
         """
         self.check()
         return self._run(function, arguments, on_event, log)
@@ -100,6 +101,7 @@ class ForkServer:
 
         Raises:
             BackendError: it cannot be.
+
         """
         if self._checked:
             return
@@ -112,7 +114,11 @@ class ForkServer:
         self._checked = True
 
     def _run(
-        self, function: Callable[..., Any], arguments: tuple[Any, ...], on_event: Callable[[Any], None], log: Path | None
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        on_event: Callable[[Any], None],
+        log: Path | None,
     ) -> Any:
         self.start()
         ours, theirs = self._context.Pipe()
@@ -143,7 +149,7 @@ def check_preload(_send: Callable[[Any], None]) -> str:
 def _server() -> Any:
     from multiprocessing import forkserver
 
-    return forkserver._forkserver  # type: ignore[attr-defined]
+    return forkserver._forkserver
 
 
 def _listen(connection: Connection, process: Any, on_event: Callable[[Any], None]) -> Any:

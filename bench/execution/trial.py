@@ -15,8 +15,8 @@ from bench.data.pipeline import TrainingData, batches
 from bench.data.splits import divide, everything
 from bench.environment import Device, usable_cores
 from bench.errors import BadModelError, DivergedError, PluginError
-from bench.events import Epoch, Phase, Progress
 from bench.evaluation import BATCH_SIZE, collect_logits, score
+from bench.events import Epoch, Phase, Progress
 from bench.execution.job import TrialJob
 from bench.measurement import Stopwatch, inference_images_per_second, parameter_counts, peak_memory_bytes
 from bench.plugins import Plugin, load_module
@@ -36,6 +36,7 @@ def run_trial(job: TrialJob, send: Send) -> Outcome:
         TrialError: the trial cannot go on, with the reason for its record.
         PluginError: the architecture's file cannot be imported.
         DataError: the images cannot be read or divided.
+
     """
     spec, recipe, watch = job.spec, job.spec.recipe, Stopwatch()
     send(Phase("loading"))
@@ -53,7 +54,7 @@ def run_trial(job: TrialJob, send: Send) -> Outcome:
         jit_compile = job.device.kind == "GPU"
         normalization = _normalization(job)
         objective = Objective(recipe.label_smoothing, recipe.l2)
-        steps = compile_steps(model, optimizer, job.info.image_shape, normalization, objective, jit_compile)
+        steps = compile_steps(model, optimizer, job.info.image_shape, normalization, objective, jit_compile=jit_compile)
         check_outputs(steps, splits, job)
     send(Phase("training"))
     trained = train(steps, optimizer, data, validation, _reporter(send))
@@ -114,6 +115,7 @@ def build_model(plugin: Plugin, spec: TrialSpec, shape: ImageShape, classes: int
     Raises:
         BadModelError: `build` raised, or returned something else than a model with an output a class.
         PluginError: the file cannot be imported.
+
     """
     try:
         model = load_module(plugin).build(shape, classes, **spec.architecture.parameters)
@@ -137,6 +139,7 @@ def check_outputs(steps: CompiledSteps, splits: Splits, job: TrialJob) -> None:
 
     Raises:
         BadModelError: they are probabilities where logits are due.
+
     """
     images = next(batches(everything(splits.train), job.info.image_shape, 8))
     outputs = steps.predict(images)
