@@ -31,7 +31,11 @@ PROVIDED = {"data_dir", "progress"}  # keyword arguments that the runner fills i
 
 @dataclass(frozen=True)
 class Plugin:
-    """One plugin file, as read from its syntax tree. `error` says why it cannot be used, if it cannot."""
+    """One plugin file, as read from its syntax tree.
+
+    `functions` are its public functions, each with the names of its keyword-only arguments; `error` says why the
+    plugin cannot be used, if it cannot.
+    """
 
     kind: Kind
     name: str
@@ -39,8 +43,7 @@ class Plugin:
     summary: str = ""
     info: Any = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    provided: frozenset[str] = frozenset()
-    functions: frozenset[str] = frozenset()
+    functions: Mapping[str, frozenset[str]] = field(default_factory=dict)
     source_hash: str = ""
     error: str = ""
 
@@ -107,7 +110,7 @@ def read_plugin(kind: Kind, path: Path) -> Plugin:
         tree = ast.parse(source, filename=str(path))
         functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
         info = _read_info(kind, tree)
-        parameters, provided = _read_parameters(functions, FUNCTIONS[kind])
+        parameters = _read_parameters(functions, FUNCTIONS[kind])
     except SyntaxError as error:
         return Plugin(kind, path.stem, path, error=f"syntax error in line {error.lineno}: {error.msg}")
     except (OSError, ValueError) as error:
@@ -119,8 +122,7 @@ def read_plugin(kind: Kind, path: Path) -> Plugin:
         summary=(ast.get_docstring(tree) or "").partition("\n")[0],
         info=info,
         parameters=parameters,
-        provided=provided,
-        functions=frozenset(functions),
+        functions={name: frozenset(word.arg for word in node.args.kwonlyargs) for name, node in functions.items()},
         source_hash=hashlib.sha256(source).hexdigest(),
     )
 
@@ -193,21 +195,19 @@ def _evaluate_call(description: type, call: ast.Call) -> Any:
         raise ValueError(f"INFO in line {call.lineno} must be literal keyword arguments: {error}") from None
 
 
-def _read_parameters(functions: Mapping[str, ast.FunctionDef], name: str) -> tuple[dict[str, Any], frozenset[str]]:
+def _read_parameters(functions: Mapping[str, ast.FunctionDef], name: str) -> dict[str, Any]:
     if name not in functions:
         raise ValueError(f"has no function `{name}`; docs/writing-plugins.md shows one.")
     parameters: dict[str, Any] = {}
-    provided = set()
     arguments = functions[name].args
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
         if argument.arg in PROVIDED:
-            provided.add(argument.arg)
             continue
         try:
             parameters[argument.arg] = ast.literal_eval(default) if default else _missing()
         except ValueError:
             raise ValueError(f"`{name}`: the keyword argument {argument.arg!r} needs a literal default.") from None
-    return parameters, frozenset(provided)
+    return parameters
 
 
 def _missing() -> Any:

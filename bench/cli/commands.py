@@ -26,9 +26,7 @@ def report(arguments: argparse.Namespace) -> int:
     store = Store(arguments.results)
     records = store.records()
     if not records:
-        raise StoreError(
-            f"there are no records in {arguments.results}. `bench run` makes some; --results names another."
-        )
+        raise StoreError(f"no records in {arguments.results}: `bench run` makes some, --results names another folder.")
     store.check_writable()
     print_leaderboard(write_report(arguments.results, records), arguments.results)
     return 0
@@ -67,9 +65,20 @@ def _print_plugin(plugin: Plugin) -> None:
         print(f"  {plugin.name:<20} BROKEN: {plugin.path}: {plugin.error}")
         return
     print(f"  {plugin.name:<20} {plugin.summary}")
-    if plugin.parameters:
-        pairs = ", ".join(f"{key}={format_literal(value)}" for key, value in plugin.parameters.items())
-        print(f"  {'':<20} parameters: {pairs}")
+    for line in _facts(plugin):
+        print(f"  {'':<20} {line}")
+
+
+def _facts(plugin: Plugin) -> list[str]:
+    """Return what else a reader wants to know of a plugin, a line a fact."""
+    pairs = ", ".join(f"{key}={format_literal(value)}" for key, value in plugin.parameters.items())
+    facts = {"parameters": pairs}
+    if plugin.kind == "architecture":
+        facts["paper"] = plugin.info.paper
+    else:
+        facts["download"] = plugin.info.download_size
+        facts["license"] = plugin.info.license
+    return [f"{name}: {value}" for name, value in facts.items() if value]
 
 
 def doctor(arguments: argparse.Namespace) -> int:

@@ -54,6 +54,8 @@ def run_sweep(arguments: argparse.Namespace) -> int:
         todo = remaining(trials, before, environment.machine, policy)
         if not arguments.quiet:
             _announce(trials, todo, request, device.name)
+        if todo:
+            server.check()  # here, so that the first trial's seconds hold no import
         try:
             with make_observer(len(todo), arguments.quiet) as observer:
                 Runner(store, server, device, environment, policy, observer).run(todo)

@@ -59,17 +59,12 @@ class DataSource:
         """Return what the plugin says of its source; None where the data is not on disk and needs a download."""
         if "version" not in self.choice.plugin.functions:
             return ""
-        module = load_module(self.choice.plugin)
-        given = {"data_dir": self.data_dir} if "data_dir" in self.choice.plugin.provided else {}
-        version: str | None = self._call(module.version, {**self.choice.parameters, **given})
+        version: str | None = self._call("version", {"data_dir": self.data_dir})
         return version
 
     def load(self, progress: Progress) -> Splits:
         """Call the plugin's `load`, and check what it returns."""
-        module = load_module(self.choice.plugin)
-        offered = {"data_dir": self.data_dir, "progress": progress}
-        given = {key: offered[key] for key in self.choice.plugin.provided}
-        splits: Splits = self._call(module.load, {**self.choice.parameters, **given})
+        splits: Splits = self._call("load", {"data_dir": self.data_dir, "progress": progress})
         check_splits(splits, self.choice.label)
         return splits
 
@@ -79,14 +74,18 @@ class DataSource:
         key = json.dumps([plugin.source_hash, dict(self.choice.parameters), version], sort_keys=True)
         return self.cache_dir / plugin.name / hashlib.sha256(key.encode()).hexdigest()[:16]
 
-    def _call(self, function: Any, arguments: Mapping[str, Any]) -> Any:
+    def _call(self, function: str, provided: Mapping[str, Any]) -> Any:
+        """Call a function of the plugin with those of its parameters and the provided values that it takes."""
+        offered = {**self.choice.parameters, **provided}
+        taken = {name: offered[name] for name in self.choice.plugin.functions[function] if name in offered}
+        module = load_module(self.choice.plugin)
         try:
-            return function(**arguments)
+            return getattr(module, function)(**taken)
         except BenchError:
             raise
         except Exception as error:
             raise PluginError(
-                f"{self.choice.plugin.path}: `{function.__name__}` raised {type(error).__name__}: {error}"
+                f"{self.choice.plugin.path}: `{function}` raised {type(error).__name__}: {error}"
             ) from error
 
 
@@ -128,8 +127,9 @@ def require_download(source: DataSource) -> None:
         present = ", ".join(tfds.on_disk(source.data_dir)) or "none"
         raise DataError(
             f"data set {plugin.name} is not on disk and cannot be downloaded: tried {source.data_dir} and "
-            f"{plugin.info.download} ({reason}). Copy its prepared folder to {source.data_dir / plugin.name}, or name "
-            f"the folder that holds it with --data-dir or TFDS_DATA_DIR. On disk there: {present}."
+            f"{plugin.info.download or 'no URL'} ({reason}). Copy its prepared folder to "
+            f"{source.data_dir / plugin.name}, or name the folder that holds it with --data-dir or TFDS_DATA_DIR. "
+            f"On disk there: {present}."
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -50,8 +49,8 @@ def _check_images(splits: Splits, images: Images, where: str) -> None:
             raise PluginError(f"{where}: images must be uint8 N×H×W×C, got {images.dtype} of shape {images.shape}.")
         if images.shape[1:] != image_shape(splits):
             raise PluginError(f"{where}: images are {images.shape[1:]}, expected {image_shape(splits)}.")
-    elif not splits.fingerprint or splits.image_shape is None:
-        raise PluginError(f"{where}: a source of encoded images needs image_shape and a fingerprint.")
+    elif not splits.fingerprint or splits.image_shape is None or splits.image_shape[2] not in PIL_MODES:
+        raise PluginError(f"{where}: encoded images need a fingerprint, and an image_shape of 1 or 3 channels.")
 
 
 def image_shape(splits: Splits) -> ImageShape:
@@ -115,11 +114,6 @@ def fingerprint(splits: Splits) -> str:
         digest.update(np.ascontiguousarray(split.images).data)
         digest.update(split.labels.astype("<i8").tobytes())
     return digest.hexdigest()
-
-
-def class_counts(labels: npt.NDArray[np.int64], names: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Return how many images each class has."""
-    return np.bincount(labels, minlength=len(names))
 
 
 @cache

@@ -11,6 +11,8 @@ TIMEOUT_SECONDS = 6.0  # for everything: looking the name up, connecting, and th
 
 def unreachable(url: str) -> str:
     """Return why the URL's host does not answer, or an empty string when it does."""
+    if not url:
+        return "its plugin names no download"
     outcome = [f"no answer within {TIMEOUT_SECONDS:.0f} s"]
 
     def ask() -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from bench.errors import DataError
 
 TFRECORD_FRAMING = 16  # bytes around each record: its length and two checksums
 READ_BATCH = 500
+WATCH_SECONDS = 0.5
 Progress = Callable[[str, int, int], None]
 
 
@@ -57,7 +60,8 @@ def load(name: str, data_dir: Path, progress: Progress) -> Splits:
     try:
         if folder is None:
             builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
-            builder.download_and_prepare()
+            with _watch_download(builder, data_dir, progress):
+                builder.download_and_prepare()
         else:
             builder = tfds.builder_from_directory(folder)
         image, label = builder.info.features["image"], builder.info.features["label"]
@@ -74,6 +78,38 @@ def load(name: str, data_dir: Path, progress: Progress) -> Splits:
         validation=splits.get("validation"),
         class_names=tuple(label.names),
     )
+
+
+@contextmanager
+def _watch_download(builder: Any, data_dir: Path, progress: Progress) -> Iterator[None]:
+    """Report how many bytes have arrived, twice a second, by looking at TFDS's download folder."""
+    folder = data_dir / "downloads"
+    total = sum(info.size for info in builder.url_infos.values())
+    before, ended = _size(folder), threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(WATCH_SECONDS):
+            progress(f"downloading {builder.name} (bytes)", min(_size(folder) - before, total), total)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    if total:
+        watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        if total:
+            watcher.join()
+    if total:
+        progress(f"downloading {builder.name} (bytes)", total, total)
+
+
+def _size(folder: Path) -> int:
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # TFDS renames files while we look
+            size += path.stat().st_size if path.is_file() else 0
+    return size
 
 
 def _read(builder: Any, split: str, shape: tuple[int, ...], progress: Progress) -> Split:

@@ -118,9 +118,7 @@ def failure_of(error: BenchError | WorkFailedError | WorkDiedError) -> dict[str,
             status, reason = Status.DIVERGED, Reason(error.reason)
         case TrialError():
             reason = Reason(error.reason)
-        case PluginError():
-            reason = Reason.BAD_MODEL
-        case DataError():
+        case DataError() | PluginError():
             reason = Reason.BAD_DATA
         case WorkFailedError() if error.failure.kind in OUT_OF_MEMORY:
             on_device = "GPU" in message

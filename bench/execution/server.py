@@ -24,7 +24,6 @@ from bench.errors import BackendError, BenchError
 PRELOAD = "bench.execution.preload"
 POLITE_SECONDS = 5.0
 LOG_LINES = 15
-QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,8 @@ class ForkServer:
 
     def start(self) -> None:
         """Start importing the backend, without waiting for it."""
-        os.environ.update({**QUIET, **{key: os.environ[key] for key in QUIET if key in os.environ}})
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user's own choice is: a trial names its backend
         os.environ["BENCH_SERVER_LOG"] = str(self._log)
         self._context.set_forkserver_preload([PRELOAD])
         _server().ensure_running()

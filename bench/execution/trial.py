@@ -34,8 +34,7 @@ def run_trial(job: TrialJob, send: Send) -> Outcome:
 
     Raises:
         TrialError: the trial cannot go on, with the reason for its record.
-        PluginError: the architecture's file cannot be imported.
-        DataError: the images cannot be read or divided.
+        DataError, PluginError: the images cannot be loaded, read or divided.
 
     """
     spec, recipe, watch = job.spec, job.spec.recipe, Stopwatch()
@@ -113,13 +112,15 @@ def build_model(plugin: Plugin, spec: TrialSpec, shape: ImageShape, classes: int
     """Call the architecture's `build`, and hold what it returns against the interface.
 
     Raises:
-        BadModelError: `build` raised, or returned something else than a model with an output a class.
-        PluginError: the file cannot be imported.
+        BadModelError: the file cannot be imported, or `build` raised, or did not return a model with a logit a class.
+        MemoryError, ResourceExhaustedError: the model does not fit into memory.
 
     """
     try:
         model = load_module(plugin).build(shape, classes, **spec.architecture.parameters)
-    except PluginError:
+    except PluginError as error:
+        raise BadModelError(str(error)) from error
+    except (MemoryError, tf.errors.ResourceExhaustedError):
         raise
     except Exception as error:
         raise BadModelError(f"{plugin.path}: `build` raised {type(error).__name__}: {error}") from error

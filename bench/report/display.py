@@ -8,6 +8,7 @@ import pandas as pd
 
 from bench.report.tables import ACCURACY, COUNTS
 
+SOURCES_SHOWN = {"source": ["architecture_source"], "data": ["dataset_source", "data_fingerprint"]}
 SETTING_SHOWN = ["recipe", "precision", "backend", "machine", "environment"]
 
 
@@ -23,6 +24,9 @@ def display_rows(rows: pd.DataFrame) -> pd.DataFrame:
     for column in SETTING_SHOWN:
         if column not in shared:
             shown[column] = rows[column]
+    for name, columns in SOURCES_SHOWN.items():
+        if rows.groupby("architecture")[columns].nunique().gt(1).any(axis=None):  # rows that would look alike
+            shown[name] = rows[columns].apply(lambda row: " ".join(value[:7] for value in row), axis=1)
     shown["top-1 %"] = [accuracy_text(*row) for row in rows[ACCURACY].astype(float).itertuples(index=False)]
     shown["seeds"] = rows["seeds"]
     shown["train img/s"] = rows["train_images_per_second"].map(_whole)

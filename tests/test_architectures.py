@@ -1,0 +1,148 @@
+"""Every architecture there is: a new file is tested by existing."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bench.literals import split_reference
+from bench.measurement import parameter_counts
+from bench.plugins import discover, load_module
+from bench.recipes import resolve_recipe
+from bench.steps import Normalization, Objective, compile_steps
+from bench.training import build_optimizer
+
+PLUGINS = discover("architecture").plugins
+NAMES = sorted(PLUGINS)
+PUBLISHED = [(name, key, count) for name in NAMES for key, count in PLUGINS[name].info.trainable_params.items()]
+SHAPES = [(32, 32, 3), (28, 28, 1), (24, 24, 3), (8, 8, 1)]
+
+
+@pytest.fixture(autouse=True)
+def float32():
+    yield
+    keras.config.set_dtype_policy("float32")
+    keras.backend.clear_session()
+
+
+def build(name, shape=(32, 32, 3), classes=10, seed=0, **parameters):
+    keras.utils.set_random_seed(seed)
+    return load_module(PLUGINS[name]).build(shape, classes, **{**PLUGINS[name].parameters, **parameters})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_plugin_is_whole(name):
+    plugin = PLUGINS[name]
+    assert plugin.error == ""
+    assert plugin.summary.endswith((".", ")."))
+
+
+@pytest.mark.parametrize(("name", "key", "count"), PUBLISHED, ids=str)
+def test_the_parameter_count_is_exact(name, key, count):
+    reference, *rest = key.split(":", 1)
+    size, classes = reference.split("/")
+    _, parameters = split_reference(f"{name}:{rest[0]}" if rest else name)
+    model = build(name, tuple(map(int, size.split("x"))), int(classes), **parameters)
+    assert parameter_counts(model)[1] == count
+
+
+@pytest.mark.parametrize("classes", [2, 100])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_output_has_a_logit_a_class(name, shape, classes):
+    if min(shape[:2]) < PLUGINS[name].info.min_size:
+        pytest.skip(f"{name} needs images of {PLUGINS[name].info.min_size} pixels")
+    model = build(name, shape, classes)
+    logits = model(np.random.default_rng(0).random((3, *shape), np.float32))
+    assert logits.shape == (3, classes)
+    assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_runner_gets_float32_logits_under_mixed_precision(name, precision):
+    keras.config.set_dtype_policy(precision)
+    model = build(name)
+    optimizer = build_optimizer(resolve_recipe("standard", {}), model, 10, precision)
+    normalization = Normalization((1 / 255,) * 3, (0.0,) * 3)
+    steps = compile_steps(model, optimizer, (32, 32, 3), normalization, Objective(0, 0), jit_compile=False)
+    logits = steps.predict(np.zeros((2, 32, 32, 3), np.uint8))
+    assert logits.dtype == np.float32
+    assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_reach_every_trainable_weight(name):
+    model = build(name)
+    images = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype(np.float32)
+    with tf.GradientTape() as tape:
+        logits = model(images, training=True)
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(np.arange(8), logits))
+    gradients = tape.gradient(loss, model.trainable_variables)
+    unreached = [
+        variable.path
+        for variable, gradient in zip(model.trainable_variables, gradients, strict=True)
+        if gradient is None or not np.any(gradient.numpy())
+    ]
+    assert unreached == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_seed_decides_the_weights(name):
+    first, again, other = build(name, seed=1), build(name, seed=1), build(name, seed=2)
+    assert all(np.array_equal(a, b) for a, b in zip(first.get_weights(), again.get_weights(), strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first.get_weights(), other.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_saved_model_gives_the_same_logits(name, tmp_path):
+    model = build(name)
+    model.save(tmp_path / "model.keras")
+    images = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded(images), model(images), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_twenty_steps_on_a_tiny_set_lower_the_loss(name):
+    from bench.data.pipeline import Block
+
+    model = build(name)
+    recipe = resolve_recipe("standard", {"schedule": "constant", "warmup": 0.0, "learning_rate": 1e-3})
+    optimizer = build_optimizer(recipe, model, 20, "float32")
+    normalization = Normalization((1 / 64,) * 3, (-2.0,) * 3)
+    steps = compile_steps(model, optimizer, (32, 32, 3), normalization, Objective(0, 0), jit_compile=False)
+    random = np.random.default_rng(0)
+    images = np.tile(random.integers(0, 256, (1, 16, 32, 32, 3), np.uint8), (20, 1, 1, 1, 1))
+    labels = np.tile(np.arange(16, dtype=np.int32) % 10, (20, 1))
+    losses, _ = steps.run(Block(images, labels))
+    assert losses[-1] < 0.95 * losses[0]
+
+
+def test_the_baseline_has_pytorchs_initialisation():
+    model = build("baseline_cnn", (24, 24, 3))
+    for layer in model.layers:
+        if not layer.weights:
+            continue
+        kernel, bias = layer.get_weights()
+        fan_in = np.prod(kernel.shape[:-1])
+        bound = 1 / np.sqrt(fan_in)
+        assert np.abs(kernel).max() <= bound
+        assert np.abs(bias).max() <= bound
+        assert np.std(kernel) == pytest.approx(bound / np.sqrt(3), rel=0.05)  # of a uniform distribution
+        assert np.any(bias)
+
+
+def test_a_depth_that_no_resnet_has_is_refused():
+    with pytest.raises(ValueError, match="depth must be 6n"):
+        build("resnet_cifar", depth=21)
+
+
+def test_resnet_keeps_its_moving_statistics_out_of_its_parameters():
+    model = build("resnet_cifar")
+    assert parameter_counts(model) == (269_722, 269_722)
+    assert model.count_params() - 269_722 == 1_376

@@ -1,0 +1,134 @@
+import sys
+import textwrap
+
+import pytest
+
+from bench.api import Architecture
+from bench.errors import PluginError, UsageError
+from bench.plugins import discover, load_module, read_plugin
+
+RAISES = """
+from bench.api import Architecture
+INFO = Architecture()
+def build(s, n): ...
+1 / 0
+"""
+
+
+def write(folder, text):
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "net.py"
+    path.write_text(textwrap.dedent(text))
+    return path
+
+
+def test_the_stem_is_the_name_and_the_description_is_read_without_importing(tmp_path):
+    path = write(
+        tmp_path,
+        '''
+        """A net (Somebody 2020).
+
+        More words."""
+        raise RuntimeError("must not be imported")
+        INFO = Architecture(paper="https://example.org", min_size=16)
+        def build(input_shape, num_classes, *, depth: int = 20, rate: float = 0.5): ...
+        ''',
+    )
+    plugin = read_plugin("architecture", path)
+    assert (plugin.name, plugin.summary, plugin.error) == ("net", "A net (Somebody 2020).", "")
+    assert plugin.info == Architecture(paper="https://example.org", min_size=16)
+    assert plugin.parameters == {"depth": 20, "rate": 0.5}
+
+
+def test_discovery_skips_underscored_files_and_lists_broken_ones(plugins):
+    (plugins / "architectures" / "_shared.py").write_text("not python at all (")
+    (plugins / "architectures" / "broken.py").write_text("def build(:\n")
+    registry = discover("architecture", [plugins])
+    assert "_shared" not in registry.plugins
+    assert "syntax error in line 1" in registry.plugins["broken"].error
+    assert {"baseline_cnn", "tiny_net"} <= set(registry.plugins)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("INFO = Architecture()\n", "has no function `build`"),
+        ("def build(input_shape, num_classes): ...\n", "has no `INFO = Architecture(...)`"),
+        ("INFO = Architecture(min_size=2 * n)\ndef build(s, n): ...\n", "must be literal"),
+        ("INFO = Architecture(size=2)\ndef build(s, n): ...\n", "unexpected keyword argument 'size'"),
+        ("INFO = Dataset()\ndef build(s, n): ...\n", "INFO must be Architecture(...), found Dataset(...)"),
+        ("INFO = Architecture()\ndef build(s, n, *, depth): ...\n", "'depth' needs a literal default"),
+        ("INFO = Architecture()\ndef build(s, n, *, depth=f()): ...\n", "'depth' needs a literal default"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(tmp_path, text, message):
+    assert message in read_plugin("architecture", write(tmp_path, text)).error
+
+
+def test_a_broken_plugin_cannot_be_chosen(plugins):
+    (plugins / "architectures" / "broken.py").write_text("INFO = Architecture()\n")
+    with pytest.raises(PluginError, match=r"broken\.py: has no function `build`"):
+        discover("architecture", [plugins]).choose("broken")
+
+
+def test_a_name_that_appears_twice_names_both_files(plugins):
+    (plugins / "architectures" / "baseline_cnn.py").write_text("")
+    with pytest.raises(PluginError) as error:
+        discover("architecture", [plugins])
+    assert str(plugins / "architectures" / "baseline_cnn.py") in str(error.value)
+    assert str(error.value).count("baseline_cnn.py") == 2
+
+
+def test_a_folder_without_plugins_is_an_error(tmp_path):
+    with pytest.raises(PluginError, match="expected a folder that holds architectures/ or datasets/"):
+        discover("architecture", [tmp_path])
+
+
+def test_a_misspelt_name_answers_with_the_nearest():
+    with pytest.raises(UsageError, match=r"unknown architecture 'baselin_cnn'\. Did you mean baseline_cnn"):
+        discover("architecture").choose("baselin_cnn")
+
+
+def test_a_misspelt_parameter_answers_with_those_there_are():
+    with pytest.raises(UsageError, match=r"architecture resnet_cifar has no parameter 'dept'. It has: depth=20"):
+        discover("architecture").choose("resnet_cifar:dept=56")
+
+
+def test_parameters_are_set_and_the_label_shows_what_differs():
+    registry = discover("dataset")
+    choice = registry.choose("synthetic:classes=20,size=64")
+    assert choice.parameters == {"size": 64, "channels": 3, "classes": 20, "number": 5_000}
+    assert choice.label == "synthetic:size=64,classes=20"
+    assert registry.choose("synthetic:size=32").label == "synthetic"
+
+
+def test_a_file_that_raises_leaves_nothing_behind(tmp_path):
+    plugin = read_plugin("architecture", write(tmp_path, RAISES))
+    with pytest.raises(PluginError, match=r"net\.py cannot be imported: ZeroDivisionError"):
+        load_module(plugin)
+    assert not [name for name in sys.modules if name.startswith("_bench_") and name.endswith("_net")]
+
+
+def test_installed_packages_offer_plugins_without_being_imported(tmp_path, monkeypatch):
+    package = tmp_path / "their_package"
+    write(package / "architectures", 'INFO = Architecture()\ndef build(s, n): "theirs"\n').rename(
+        package / "architectures" / "their_net.py"
+    )
+    (package / "__init__.py").write_text("raise RuntimeError('must not be imported')")
+    info = tmp_path / "their_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[bench.plugins]\ntheirs = their_package\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert discover("architecture").plugins["their_net"].error == ""
+    assert "their_package" not in sys.modules
+
+
+def test_an_entry_point_that_names_no_package_is_an_error(tmp_path, monkeypatch):
+    info = tmp_path / "their_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[bench.plugins]\ntheirs = no_such_package\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(PluginError, match=r"'theirs' .* names no package: 'no_such_package'"):
+        discover("architecture")

@@ -1,0 +1,199 @@
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.special import log_softmax
+
+from bench.api import Split
+from bench.data.pipeline import Block, TrainingData
+from bench.data.splits import everything
+from bench.errors import DivergedError
+from bench.events import Epoch, Progress
+from bench.recipes import resolve_recipe
+from bench.steps import Normalization, Objective, compile_steps, cross_entropy
+from bench.training import build_optimizer, steps_per_execution, train
+
+SHAPE = (4, 4, 1)
+PLAIN = {"crop_padding": 0.0, "flip": False, "batch_size": 8, "warmup": 0.0, "schedule": "constant"}
+
+
+def net(seed=0):
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input(SHAPE)
+    x = keras.layers.Dense(6, activation="relu")(keras.layers.Flatten()(inputs))
+    return keras.Model(inputs, keras.layers.Dense(3)(x))
+
+
+def data(count=44, seed=0, **overrides):
+    random = np.random.default_rng(0)
+    labels = np.arange(count) % 3
+    images = (labels[:, None, None, None] * 80 + random.integers(0, 60, (count, *SHAPE))).astype(np.uint8)
+    recipe = resolve_recipe("standard", {**PLAIN, **overrides})
+    return TrainingData(everything(Split(images, labels)), SHAPE, recipe, False, seed)
+
+
+def compiled(model, recipe, total_steps=100, precision="float32"):
+    optimizer = build_optimizer(recipe, model, total_steps, precision)
+    normalization = Normalization((1 / 128,), (-1.0,))
+    objective = Objective(recipe.label_smoothing, recipe.l2)
+    return compile_steps(model, optimizer, SHAPE, normalization, objective, jit_compile=False), optimizer
+
+
+def trained(model, training_data, validation=None):
+    steps, optimizer = compiled(model, training_data.recipe)
+    events = []
+    return train(steps, optimizer, training_data, validation, events.append), events
+
+
+def one_step(overrides, seed=0):
+    """Return the weights before and after one step of a recipe, and the plain gradient of its cross-entropy."""
+    source = data(count=8, epochs=1, label_smoothing=0.0, **overrides)
+    model = net(seed)
+    before = [weight.copy() for weight in model.get_weights()]
+    block = next(source.epoch(0, 1))
+    images = block.images[0].astype(np.float32) / 128 - 1
+    with tf.GradientTape() as tape:
+        loss = cross_entropy(model(images), block.labels[0], 0.0)
+    gradient = [value.numpy() for value in tape.gradient(loss, model.trainable_variables)]
+    trained(model, source)
+    return before, model.get_weights(), gradient
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_is_smoothed_cross_entropy(smoothing):
+    logits = np.random.default_rng(0).normal(size=(20, 7)).astype(np.float32)
+    labels = np.arange(20) % 7
+    target = np.full((20, 7), smoothing / 7)
+    target[np.arange(20), labels] += 1 - smoothing
+    expected = -(target * log_softmax(logits.astype(np.float64), axis=1)).sum(axis=1).mean()
+    assert float(cross_entropy(logits, labels.astype(np.int32), smoothing)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_sgd_steps_down_the_gradient():
+    before, after, gradient = one_step({"optimizer": "sgd", "learning_rate": 0.1, "clip_norm": 0.0})
+    for old, new, slope in zip(before, after, gradient, strict=True):
+        np.testing.assert_allclose(new, old - 0.1 * slope, rtol=1e-4, atol=1e-6)
+
+
+def test_l2_adds_l2_times_the_weight_to_the_gradient_of_matrices_alone():
+    before, after, gradient = one_step({"optimizer": "sgd", "learning_rate": 0.1, "clip_norm": 0.0, "l2": 0.5})
+    for old, new, slope in zip(before, after, gradient, strict=True):
+        penalty = 0.5 * old if old.ndim > 1 else 0
+        np.testing.assert_allclose(new, old - 0.1 * (slope + penalty), rtol=1e-4, atol=1e-6)
+
+
+def test_the_gradient_is_clipped_by_its_global_norm():
+    before, after, gradient = one_step({"optimizer": "sgd", "learning_rate": 0.1, "clip_norm": 0.01})
+    norm = np.sqrt(sum((slope**2).sum() for slope in gradient))
+    assert norm > 0.01
+    for old, new, slope in zip(before, after, gradient, strict=True):
+        np.testing.assert_allclose(new, old - 0.1 * slope * 0.01 / norm, rtol=1e-3, atol=1e-6)
+
+
+def test_adamw_decays_matrices_by_rate_times_decay_and_leaves_biases_alone():
+    options = {"optimizer": "adamw", "learning_rate": 0.01, "clip_norm": 0.0}
+    before, plain, _ = one_step({**options, "weight_decay": 0.0})
+    _, decayed, _ = one_step({**options, "weight_decay": 0.5})
+    for old, without, with_decay in zip(before, plain, decayed, strict=True):
+        expected = without - 0.01 * 0.5 * old if old.ndim > 1 else without
+        np.testing.assert_allclose(with_decay, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_cosine_schedule_warms_up_and_ends_at_zero():
+    recipe = resolve_recipe("standard", {"learning_rate": 0.2, "warmup": 0.1, "schedule": "cosine"})
+    rate = build_optimizer(recipe, net(), 100, "float32")._learning_rate
+    assert [round(float(rate(step)), 4) for step in (0, 5, 10, 55, 100)] == [0.0, 0.1, 0.2, 0.1, 0.0]
+
+
+def test_a_constant_schedule_may_warm_up_too():
+    recipe = resolve_recipe("standard", {"learning_rate": 0.2, "warmup": 0.1, "schedule": "constant"})
+    rate = build_optimizer(recipe, net(), 100, "float32")._learning_rate
+    assert [round(float(rate(step)), 4) for step in (0, 5, 10, 55, 100)] == [0.0, 0.1, 0.2, 0.2, 0.2]
+
+
+def test_mixed_float16_scales_the_loss_and_bfloat16_does_not():
+    recipe = resolve_recipe("standard", {})
+    assert isinstance(build_optimizer(recipe, net(), 10, "mixed_float16"), keras.optimizers.LossScaleOptimizer)
+    assert not isinstance(build_optimizer(recipe, net(), 10, "mixed_bfloat16"), keras.optimizers.LossScaleOptimizer)
+
+
+def test_history_counts_every_image_and_step_and_the_first_step_apart():
+    source = data(epochs=3, drop_remainder=False)
+    result, events = trained(net(), source, everything(source.subset.split))
+    epochs = [event for event in events if isinstance(event, Epoch)]
+    assert [epoch.epoch for epoch in epochs] == [1, 2, 3]
+    assert [epoch.steps for epoch in epochs] == [6, 12, 18]
+    assert epochs[-1].train_loss < epochs[0].train_loss
+    assert 0 <= epochs[-1].validation_accuracy <= 1
+    assert result.validation_accuracy == epochs[-1].validation_accuracy
+    assert (result.epochs, result.steps) == (3, 18)
+    assert sum(epoch.seconds for epoch in epochs) == pytest.approx(result.first_step_seconds + result.seconds)
+    assert result.images_per_second == pytest.approx((3 * 44 - 8) / result.seconds)
+
+
+def test_the_mean_loss_weighs_every_image_alike():
+    """With a learning rate of nearly nothing, the epoch's loss is that of the untouched network on all images."""
+    source = data(epochs=1, optimizer="sgd", learning_rate=1e-12, drop_remainder=False, label_smoothing=0.0)
+    model = net()
+    images = source.subset.split.images.astype(np.float32) / 128 - 1
+    expected = float(cross_entropy(model(images), source.subset.split.labels.astype(np.int32), 0.0))
+    accuracy = float((np.argmax(model(images), axis=1) == source.subset.split.labels).mean())
+    _, events = trained(model, source)
+    assert events[-1].train_loss == pytest.approx(expected, rel=1e-5)
+    assert events[-1].train_accuracy == pytest.approx(accuracy)
+
+
+def test_progress_reaches_the_end_of_each_epoch():
+    _, events = trained(net(), data(epochs=2))
+    steps = [(event.epoch, event.step, event.steps) for event in events if isinstance(event, Progress)]
+    assert steps[0] == (1, 1, 5)
+    assert (1, 5, 5) in steps
+    assert steps[-1] == (2, 5, 5)
+
+
+def test_weights_do_not_depend_on_how_steps_are_grouped(monkeypatch):
+    results = []
+    for most in (1, 4):
+        monkeypatch.setattr("bench.training.MOST_STEPS_PER_EXECUTION", most)
+        model = net()
+        trained(model, data(epochs=2))
+        results.append(model.get_weights())
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_steps_per_execution_fit_the_batch_and_the_epoch():
+    recipe = resolve_recipe("standard", {"batch_size": 32})
+    assert steps_per_execution(recipe, 1_000) == 32
+    assert steps_per_execution(recipe, 5) == 5
+    assert steps_per_execution(resolve_recipe("standard", {"batch_size": 4_096}), 10) == 1
+
+
+def test_a_loss_that_is_no_number_names_epoch_and_step():
+    model = net()
+    source = data(epochs=2)
+    steps, optimizer = compiled(model, source.recipe)
+    seen = []
+
+    def poison(event):
+        seen.append(event)
+        if isinstance(event, Epoch):
+            model.layers[-1].kernel.assign(np.full((6, 3), np.nan, np.float32))
+
+    with pytest.raises(DivergedError, match="the training loss became nan in epoch 2, step 6"):
+        train(steps, optimizer, source, None, poison)
+    assert isinstance(seen[-1], Epoch)
+
+
+def test_a_block_may_be_of_any_size():
+    steps, _ = compiled(net(), data().recipe)
+    for count, batch in ((1, 8), (4, 8), (1, 3)):
+        losses, correct = steps.run(
+            Block(np.zeros((count, batch, *SHAPE), np.uint8), np.zeros((count, batch), np.int32))
+        )
+        assert losses.shape == (count,)
+        assert 0 <= correct <= count * batch
