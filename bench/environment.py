@@ -21,8 +21,10 @@ from bench.errors import BackendError
 
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 BACKENDS = ("tensorflow",)
-PACKAGES = ("keras", "tensorflow", "numpy", "scikit-learn", "tensorflow-datasets")
-RESULT_SOURCES = ("data/", "evaluation", "execution/trial", "layers", "measurement", "recipes", "steps", "training")
+PACKAGES = ("keras", "tensorflow", "numpy", "pillow", "scikit-learn", "tensorflow-datasets")
+SETTINGS = ("TF_", "XLA_", "OMP_", "MKL_", "DNNL_", "NVIDIA_TF32")  # variables that change results or speed
+UNIMPORTANT = {"TF_CPP_MIN_LOG_LEVEL"}
+RESULT_SOURCES = ("data/", "evaluation", "execution/", "layers", "measurement", "recipes", "steps", "training")
 DECIDING_PACKAGES = ("keras", "tensorflow", "numpy")  # another version of these makes another row of the tables
 
 
@@ -64,13 +66,17 @@ class Environment:
     packages: dict[str, str]
     hostname: str
     load_average: float | None
-    command_threads: str
+    settings: dict[str, str]
+    driver: str
 
     @property
     def software(self) -> str:
-        """The versions that make a row of the tables its own, in words."""
+        """The versions and settings that make a row of the tables its own, in words."""
         packages = [f"{name} {self.packages[name]}" for name in DECIDING_PACKAGES if name in self.packages]
-        return ", ".join([f"bench {self.bench}+{self.bench_source_hash[:7]}", f"Python {self.python}", *packages])
+        settings = [f"{name}={value}" for name, value in self.settings.items()]
+        driver = [f"driver {self.driver}"] if self.driver else []
+        version = f"bench {self.bench}+{self.bench_source_hash[:7]}"
+        return ", ".join([version, f"Python {self.python}", *packages, *driver, *settings])
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -163,8 +169,26 @@ def describe(device: Device) -> Environment:
         packages=package_versions(),
         hostname=platform.node(),
         load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        command_threads=os.environ.get("OMP_NUM_THREADS", ""),
+        settings=settings(),
+        driver=nvidia_driver() if device.kind == "GPU" else "",
     )
+
+
+def settings() -> dict[str, str]:
+    """Return the environment variables that change results or speed, those that are set."""
+    names = (name for name in os.environ if name.startswith(SETTINGS) and name not in UNIMPORTANT)
+    return {name: os.environ[name] for name in sorted(names)}
+
+
+def nvidia_driver() -> str:
+    """Return the version of the NVIDIA driver; empty where there is none."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError:
+        return ""
 
 
 def usable_cores() -> int:

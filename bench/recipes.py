@@ -137,6 +137,10 @@ def resolve_recipe(name: str, overrides: Mapping[str, Any]) -> Recipe:
         overrides = {"min_steps": 0, **overrides}
     fields = dataclasses.asdict(RECIPES[name])
     fields.pop("name")
+    optimizer = overrides.get("optimizer", fields["optimizer"])
+    for key in ("momentum", "nesterov"):
+        if key in overrides and optimizer == "adamw":
+            raise UsageError(f"recipe {name}: {key} is SGD's, and AdamW has none; set optimizer='sgd' with it.")
     recipe = Recipe(name=name, **replace_defaults(fields, overrides, f"recipe {name}"))
     _check(recipe)
     return recipe
@@ -152,6 +156,11 @@ def _check(recipe: Recipe) -> None:
     for key, allowed in CHOICES.items():
         if getattr(recipe, key) not in allowed:
             raise UsageError(f"recipe: {key} must be one of {', '.join(allowed)}; got {getattr(recipe, key)!r}.")
+    if recipe.optimizer == "sgd" and recipe.weight_decay:
+        raise UsageError(
+            f"recipe: weight_decay is AdamW's; with optimizer='sgd' set weight_decay=0.0, and l2 for a penalty; "
+            f"got weight_decay={recipe.weight_decay}."
+        )
     for key, (accepts, expected) in RANGES.items():
         if not accepts(getattr(recipe, key)):
             raise UsageError(f"recipe: {key} must be {expected}; got {getattr(recipe, key)!r}.")

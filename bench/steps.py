@@ -18,6 +18,8 @@ import tensorflow as tf
 from bench.api import ImageShape
 from bench.data.pipeline import Block
 
+NEVER_DECAYED = {"bias", "gamma", "beta"}
+
 
 @dataclass(frozen=True)
 class Normalization:
@@ -82,7 +84,11 @@ def compile_steps(
         with tf.GradientTape() as tape:
             logits = logits_of(images, training=True)
             loss = cross_entropy(logits, labels, objective.label_smoothing)
-            total = loss + sum(model.losses) + sum(objective.l2 * tf.nn.l2_loss(variable) for variable in penalized)
+            total = (
+                loss
+                + sum(tf.cast(each, tf.float32) for each in model.losses)
+                + sum(objective.l2 * tf.nn.l2_loss(variable) for variable in penalized)
+            )
             scaled = optimizer.scale_loss(total)
         optimizer.apply(tape.gradient(scaled, variables), variables)
         predicted = tf.argmax(logits, axis=-1, output_type=tf.int32)
@@ -119,5 +125,12 @@ def cross_entropy(logits: Any, labels: Any, smoothing: float) -> Any:
 
 
 def decayed_variables(model: keras.Model) -> list[Any]:
-    """Return the trainable kernels and matrices, which are decayed; biases and normalisation scales are not."""
-    return [variable for variable in model.trainable_variables if len(variable.shape) >= 2]
+    """Return the trainable kernels and matrices, which are decayed; biases and normalisation scales are not.
+
+    Names count beside shapes, since an attention layer's biases are matrices.
+    """
+    return [
+        variable
+        for variable in model.trainable_variables
+        if len(variable.shape) >= 2 and variable.name not in NEVER_DECAYED
+    ]

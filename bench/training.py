@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,20 @@ def build_optimizer(recipe: Recipe, model: keras.Model, total_steps: int, precis
     return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer
 
 
+def skipped_steps(optimizer: Any, steps: int) -> int:
+    """Return how many steps `mixed_float16`'s loss scaling left out because their gradients were not finite.
+
+    Raises:
+        DivergedError: it was more than half of them, so that nothing has really been trained.
+    """
+    skipped = steps - int(getattr(optimizer, "inner_optimizer", optimizer).iterations)
+    if skipped > steps / 2:
+        raise DivergedError(
+            f"{skipped} of {steps} steps had gradients that are not finite in float16, and were skipped."
+        )
+    return skipped
+
+
 def train(
     steps: CompiledSteps,
     optimizer: Any,
@@ -85,21 +99,16 @@ class _Loop:
         self.steps, self.optimizer, self.data, self.report = steps, optimizer, data, report
         self.steps_per_epoch = data.recipe.steps_per_epoch(len(data.subset))
         self.epochs = data.recipe.total_epochs(len(data.subset))
-        self.blocks = prefetch(self._all_blocks())
+        self.batch_sizes: set[int] = set()
         self.first_step_seconds = self.validation_seconds = self.seconds = 0.0
         self.images = self.done = 0
         self.validation_accuracy: float | None = None
 
-    def _all_blocks(self) -> Iterator[Block]:
-        together = steps_per_execution(self.data.recipe, self.steps_per_epoch)
-        for number in range(self.epochs):  # one stream, so that the next epoch's blocks are ready when it starts
-            yield from self.data.epoch(number, together, first_block=1 if number == 0 else None)
-
     def train_epoch(self, number: int) -> None:
         self.losses, self.correct, self.epoch_images, self.epoch_seconds = 0.0, 0, 0, 0.0
+        together = steps_per_execution(self.data.recipe, self.steps_per_epoch)
         done, mark = 0, time.perf_counter()
-        while done < self.steps_per_epoch:
-            block = next(self.blocks)
+        for block in prefetch(self.data.epoch(number, together, first_block=1 if number == 0 else None)):
             losses, correct = self.steps.run(block)
             self._check_finite(losses, number)
             now = time.perf_counter()
@@ -110,8 +119,9 @@ class _Loop:
             self.report(Progress(number + 1, self.epochs, done, self.steps_per_epoch, float(losses.mean()), speed))
 
     def _count(self, block: Block, loss: float, correct: int, seconds: float) -> None:
-        if self.done == 0:
-            self.first_step_seconds = seconds
+        if block.batch_size not in self.batch_sizes:  # traces and compiles, the smaller last batch on a GPU too
+            self.batch_sizes.add(block.batch_size)
+            self.first_step_seconds += seconds
         else:
             self.seconds += seconds
             self.images += block.count

@@ -67,7 +67,7 @@ def run_sweep(arguments: argparse.Namespace) -> None:
     run_bench(
         *("run", "--arch", "baseline_cnn", "--dataset", "cifar10", "--recipe", "document", "--precision", "float32"),
         *("--epochs", str(arguments.epochs), "--seeds", str(arguments.seeds), "--results", str(arguments.results)),
-        *("--quiet", *data_dir_arguments(arguments.data_dir)),
+        *data_dir_arguments(arguments.data_dir),
     )
 
 

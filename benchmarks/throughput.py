@@ -138,7 +138,7 @@ def run_suite(arguments: argparse.Namespace, variant: str, results: Path) -> Run
     run_bench(
         *("run", "--arch", "baseline_cnn", "--dataset", "cifar10", "--recipe", "document", "--precision", "float32"),
         *("--batch-size", str(arguments.batch_size), "--epochs", str(arguments.epochs), "--set", *overrides),
-        *("--results", str(results), "--quiet", *data_dir_arguments(arguments.data_dir)),
+        *("--results", str(results), *data_dir_arguments(arguments.data_dir)),
     )
     (record,) = Store(results).records()
     return Run(record.metrics["train_images_per_second"], record.metrics["peak_memory_bytes"])

@@ -102,6 +102,7 @@ def run_sweep(arguments: argparse.Namespace, clock: Clock) -> list[TrialRecord]:
         device = resolve_device(server)
         request = make_request(arguments, resolve_precision("auto", device))
         trials = plan(request, prepare_sources(request.sources, server, lambda *_: None))
+        server.check()  # waits for TensorFlow's import, as `bench run` does before its first trial
         runner = Runner(Store(Path(folder)), server, device, describe(device), Policy(), clock)
         return runner.run(trials)
 
@@ -124,10 +125,10 @@ def show(gaps: Sequence[float], records: Sequence[TrialRecord]) -> None:
     for (before, after), gap in zip(pairwise(records), gaps, strict=True):
         parts = ", ".join(f"{phase} {after.phases[phase]:.3f}" for phase in ("data", "build"))
         print(f"  {gap:.3f} s ({parts})  {before.spec.title} -> {after.spec.title}")
-    later = records[1:]  # the first trial waits for TensorFlow's import
-    outside = [record.seconds - sum(record.phases.values()) for record in later]
+    first_steps = [record.phases["first_step"] for record in records]
+    outside = [record.seconds - sum(record.phases.values()) for record in records]
     print(f"gap between trials   {spread(gaps, 3)} s, n = {len(gaps)}")
-    print(f"first step           {spread([record.phases['first_step'] for record in later], 3)} s")
+    print(f"first step           {spread(first_steps, 3)} s")
     print(f"outside of phases    {spread(outside, 3)} s")
     print(target(f"every gap at most {TARGET_SECONDS:g} s", max(gaps) <= TARGET_SECONDS))
 

@@ -116,6 +116,23 @@ print(prepare(DataSource(choice, Path("."), Path({str(tmp_path / "shared")!r})),
         assert [path.name for path in source(reference).entry("").iterdir()] == ["info.json"]
         assert open_splits(source(reference)).train.images.shape == (40, 8, 8, 3)
 
+    def test_generated_data_that_comes_out_differently_is_refused(self, source, plugins):
+        path = plugins / "datasets" / "tiny_data.py"
+        path.write_text(
+            path.read_text()
+            .replace("horizontal_flip=True", "cache=False")
+            .replace("default_rng(seed)", "default_rng()")
+        )
+        prepare(source(), quiet)
+        with pytest.raises(DataError, match="tiny_data gives other images than when it was prepared"):
+            open_splits(source())
+
+    def test_data_without_a_version_is_told_apart_by_its_folder(self, source, plugins, tmp_path):
+        path = plugins / "datasets" / "tiny_data.py"
+        path.write_text(path.read_text().replace("size: int = 8)", "size: int = 8, data_dir)"))
+        prepare(source(), quiet)
+        assert find(source(data_dir=tmp_path / "elsewhere")) is None
+
     def test_an_unwritable_cache_is_one_clear_message(self, source, tmp_path):
         (tmp_path / "file").write_text("")
         with pytest.raises(DataError, match=r"the data cache .* cannot be written: .* BENCH_CACHE_DIR"):

@@ -109,6 +109,15 @@ def test_a_file_that_raises_leaves_nothing_behind(tmp_path):
     assert not [name for name in sys.modules if name.startswith("_bench_") and name.endswith("_net")]
 
 
+def test_a_file_that_changed_since_it_was_read_is_refused(tmp_path):
+    path = write(tmp_path, RAISES.replace("1 / 0", ""))
+    plugin = read_plugin("architecture", path)
+    assert Architecture() == load_module(plugin).INFO
+    path.write_text(path.read_text() + "# edited\n")
+    with pytest.raises(PluginError, match=r"has changed since this command read it. Start the command again"):
+        load_module(plugin)
+
+
 def test_installed_packages_offer_plugins_without_being_imported(tmp_path, monkeypatch):
     package = tmp_path / "their_package"
     write(package / "architectures", 'INFO = Architecture()\ndef build(s, n): "theirs"\n').rename(

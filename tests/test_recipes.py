@@ -47,6 +47,8 @@ def test_the_last_smaller_batch_counts_unless_dropped():
         ("standard", {"learning_rate": float("nan")}, "learning_rate must be above 0"),
         ("standard", {"label_smoothing": 1.0}, "label_smoothing must be from 0 to below 1"),
         ("standard", {"optimizer": "adam"}, "optimizer must be one of sgd, adamw; got 'adam'"),
+        ("standard", {"optimizer": "sgd"}, "weight_decay is AdamW's; with optimizer='sgd' set weight_decay=0.0"),
+        ("standard", {"momentum": 0.8}, "momentum is SGD's, and AdamW has none"),
         ("standard", {"schedule": "step"}, "schedule must be one of constant, cosine"),
     ],
 )

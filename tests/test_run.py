@@ -117,9 +117,9 @@ def test_what_has_ended_is_not_run_again_unless_forced(run, records):
 def test_a_failed_trial_runs_again_on_request_alone(run, records, add_net):
     add_net("broken", net("raise RuntimeError('not today')"))
     assert run(arch="broken")[0] == 1
-    code, out, _ = run(arch="broken")
+    code, _, err = run(arch="broken")
     assert code == 1  # it has failed, and is said to have
-    assert "not today" in out
+    assert "not today" in err
     assert len(records()) == 1
     assert run("--retry-failed", arch="broken")[0] == 1
     assert len(records()) == 2
@@ -157,8 +157,12 @@ def test_the_document_recipe_trains_on_everything_and_has_no_validation(run, rec
     assert record.metrics["validation_accuracy"] is None
 
 
-def test_quiet_prints_nothing(run):
+def test_quiet_prints_nothing_but_failures(run, add_net):
     assert run("--quiet") == (0, "", "")
+    add_net("broken", net("raise RuntimeError('not today')"))
+    code, out, err = run("--quiet", arch="broken")
+    assert (code, out) == (1, "")
+    assert "not today" in err
 
 
 def test_encoded_images_train_as_well(run, plugins, records):
@@ -223,14 +227,14 @@ def load():
 )
 def test_a_bad_plugin_leaves_a_failed_record_and_the_others_go_on(run, records, add_net, text, reason, message):
     add_net("bad", text)
-    code, out, _ = run(arch="bad tiny_net")
+    code, out, err = run(arch="bad tiny_net")
     assert code == 1
     bad, good = records()
     assert (bad.status, bad.reason) == (Status.FAILED, reason)
     assert message in bad.message
     assert good.status == Status.OK
-    assert message.split(". ")[0] in out.replace("\n", " ")
-    assert "Traceback" not in out
+    assert message.split(". ")[0] in err.replace("\n", " ")
+    assert "Traceback" not in out + err
 
 
 def test_an_exception_in_training_keeps_its_traceback(run, records, add_net):
@@ -273,7 +277,9 @@ def test_what_a_plugin_changes_harms_only_its_own_trial(run, records, add_net):
 
 
 def test_a_loss_that_is_no_number_ends_as_diverged(run, records):
-    code, *_ = run("--learning-rate", "1e30", "--set", "optimizer='sgd'", "clip_norm=0.0", "warmup=0.0")
+    code, *_ = run(
+        "--learning-rate", "1e30", "--set", "optimizer='sgd'", "weight_decay=0.0", "clip_norm=0.0", "warmup=0.0"
+    )
     assert code == 1
     (record,) = records()
     assert (record.status, record.reason) == (Status.DIVERGED, Reason.NON_FINITE_LOSS)
@@ -282,12 +288,12 @@ def test_a_loss_that_is_no_number_ends_as_diverged(run, records):
 
 
 def test_images_too_small_for_an_architecture_are_skipped(run, records):
-    code, out, _ = run(arch="tiny_net", dataset="tiny_data tiny_data:size=3")
+    code, _, err = run(arch="tiny_net", dataset="tiny_data tiny_data:size=3")
     assert code == 0
     record = next(each for each in records() if each.status == Status.SKIPPED)
     assert record.reason == Reason.IMAGES_TOO_SMALL
     assert record.message == "tiny_net needs images of at least 4x4 pixels; tiny_data:size=3 has 3x3."
-    assert record.message in out.replace("\n", " ")
+    assert record.message in err.replace("\n", " ")
 
 
 def test_a_sweep_of_nothing_but_skipped_trials_is_not_well(run):

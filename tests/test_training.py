@@ -14,8 +14,8 @@ from bench.data.splits import everything
 from bench.errors import DivergedError
 from bench.events import Epoch, Progress
 from bench.recipes import resolve_recipe
-from bench.steps import Normalization, Objective, compile_steps, cross_entropy
-from bench.training import build_optimizer, steps_per_execution, train
+from bench.steps import Normalization, Objective, compile_steps, cross_entropy, decayed_variables
+from bench.training import build_optimizer, skipped_steps, steps_per_execution, train
 
 SHAPE = (4, 4, 1)
 PLAIN = {"crop_padding": 0.0, "flip": False, "batch_size": 8, "warmup": 0.0, "schedule": "constant"}
@@ -32,6 +32,8 @@ def data(count=44, seed=0, **overrides):
     random = np.random.default_rng(0)
     labels = np.arange(count) % 3
     images = (labels[:, None, None, None] * 80 + random.integers(0, 60, (count, *SHAPE))).astype(np.uint8)
+    if overrides.get("optimizer") == "sgd":
+        overrides = {"weight_decay": 0.0, **overrides}
     recipe = resolve_recipe("standard", {**PLAIN, **overrides})
     return TrainingData(everything(Split(images, labels)), SHAPE, recipe, False, seed)
 
@@ -132,7 +134,8 @@ def test_history_counts_every_image_and_step_and_the_first_step_apart():
     assert result.validation_accuracy == epochs[-1].validation_accuracy
     assert (result.epochs, result.steps) == (3, 18)
     assert sum(epoch.seconds for epoch in epochs) == pytest.approx(result.first_step_seconds + result.seconds)
-    assert result.images_per_second == pytest.approx((3 * 44 - 8) / result.seconds)
+    # the first step of each batch size, 8 and the last 4, traces: neither its seconds nor its images are counted
+    assert result.images_per_second == pytest.approx((3 * 44 - 8 - 4) / result.seconds)
 
 
 def test_the_mean_loss_weighs_every_image_alike():
@@ -197,3 +200,29 @@ def test_a_block_may_be_of_any_size():
         )
         assert losses.shape == (count,)
         assert 0 <= correct <= count * batch
+
+
+def test_mixed_float16_trains_and_counts_the_steps_it_skips():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        source, model = data(epochs=20), net()
+        optimizer = build_optimizer(source.recipe, model, 100, "mixed_float16")
+        normalization = Normalization((1 / 128,), (-1.0,))
+        steps = compile_steps(model, optimizer, SHAPE, normalization, Objective(0.0, 1e-4), jit_compile=False)
+        events = []
+        result = train(steps, optimizer, source, None, events.append)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    losses = [event.train_loss for event in events if isinstance(event, Epoch)]
+    assert losses[-1] < losses[0]
+    assert 0 <= skipped_steps(optimizer, result.steps) < result.steps / 2
+    with pytest.raises(DivergedError, match="of 1000 steps had gradients that are not finite"):
+        skipped_steps(optimizer, 1_000)
+
+
+def test_attention_biases_are_not_decayed():
+    inputs = keras.Input((5, 8))
+    outputs = keras.layers.MultiHeadAttention(2, 4)(inputs, inputs)
+    model = keras.Model(inputs, keras.layers.LayerNormalization()(outputs))
+    assert {variable.name for variable in decayed_variables(model)} == {"kernel"}
+    assert any(variable.name == "bias" and len(variable.shape) == 2 for variable in model.trainable_variables)

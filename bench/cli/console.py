@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench.records import TrialRecord
+from bench.records import Status, TrialRecord
 from bench.report.display import SETTING_SHOWN, display_rows, shared_facts
 
 WIDTH_WITHOUT_TERMINAL = 160
@@ -34,12 +34,13 @@ def print_leaderboard(table: pd.DataFrame, folder: Path) -> None:
 
 
 def print_failure(record: TrialRecord, folder: Path) -> None:
-    """Print why a trial did not end well, and where to read more."""
+    """Print to standard error why a trial did not end well, and where to read more."""
     log = folder / "log.txt"
     where = f" (log: {log})" if log.exists() else f" (record: {folder / 'record.json'})"
     reason = f", {record.reason}" if record.reason else ""
     text = f"{record.status}{reason}: {record.spec.title}: {record.message}{where}"
-    make_console().print(escape(text), soft_wrap=True, style="yellow" if record.status == "skipped" else "red")
+    color = "yellow" if record.status == Status.SKIPPED else "red"
+    Console(stderr=True, highlight=False).print(escape(text), soft_wrap=True, style=color)
 
 
 def _table(dataset: str, rows: pd.DataFrame) -> Table:

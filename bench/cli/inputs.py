@@ -35,7 +35,7 @@ def data_dir(arguments: argparse.Namespace) -> Path:
     from bench.data.tfds import default_data_dir
 
     if arguments.data_dir is None:
-        return default_data_dir().expanduser()
+        return default_data_dir()
     folder: Path = arguments.data_dir.expanduser()
     if not folder.is_dir():
         raise DataError(f"--data-dir {folder} does not exist. Expected a folder that holds prepared TFDS data sets.")

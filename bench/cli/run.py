@@ -81,10 +81,9 @@ def _last_of(trials: Sequence[Trial], records: Sequence[TrialRecord]) -> list[Tr
 
 def _report(store: Store, ended: Sequence[TrialRecord], arguments: argparse.Namespace) -> None:
     table = write_report(store.folder, store.records())
-    if arguments.quiet:
-        return
-    datasets = {record.spec.dataset.label for record in ended}
-    print_leaderboard(table[table["dataset"].isin(datasets)], arguments.results)
+    if not arguments.quiet:
+        datasets = {record.spec.dataset.label for record in ended}
+        print_leaderboard(table[table["dataset"].isin(datasets)], arguments.results)
     for record in ended:
         if record.status != Status.OK:
             print_failure(record, _folder(store, record))

@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from bench.data import network, tfds
 from bench.data.images import check_splits, fingerprint, image_shape, statistics
 from bench.data.tfds import Progress
 from bench.errors import BenchError, DataError, PluginError
-from bench.plugins import PluginChoice, load_module
+from bench.plugins import FUNCTIONS, PluginChoice, load_module
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,11 @@ class DataSource:
     def entry(self, version: str) -> Path:
         """Return the folder that holds, or will hold, this data set in the cache."""
         plugin = self.choice.plugin
-        key = json.dumps([plugin.source_hash, dict(self.choice.parameters), version], sort_keys=True)
+        unversioned = "version" not in plugin.functions and "data_dir" in plugin.functions[FUNCTIONS["dataset"]]
+        folder = str(self.data_dir) if unversioned else ""
+        key = json.dumps(
+            [plugin.source_hash, _decoder_hash(), dict(self.choice.parameters), version, folder], sort_keys=True
+        )
         return self.cache_dir / plugin.name / hashlib.sha256(key.encode()).hexdigest()[:16]
 
     def _call(self, function: str, provided: Mapping[str, Any]) -> Any:
@@ -87,6 +92,13 @@ class DataSource:
             raise PluginError(
                 f"{self.choice.plugin.path}: `{function}` raised {type(error).__name__}: {error}"
             ) from error
+
+
+@cache
+def _decoder_hash() -> str:
+    """Identify the code here that decides pixels and statistics: what an older one decoded is not used."""
+    folder = Path(__file__).parent
+    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in ("images.py", "tfds.py"))).hexdigest()
 
 
 def default_cache_dir() -> Path:
@@ -156,9 +168,12 @@ def open_splits(source: DataSource) -> Splits:
     entry = source.entry(source.version() or "")
     info = DataInfo.from_json(json.loads((entry / "info.json").read_text()))
     if not info.cached:
-        return source.load(lambda *_: None)
-    splits = {name: _open_split(entry, name) for name in info.counts}
-    return Splits(**splits, class_names=info.class_names, image_shape=info.image_shape, fingerprint=info.fingerprint)
+        splits = source.load(lambda *_: None)
+        if (splits.fingerprint or fingerprint(splits)) != info.fingerprint:
+            raise DataError(f"{source.choice.label} gives other images than when it was prepared. Delete {entry}.")
+        return splits
+    opened = {name: _open_split(entry, name) for name in info.counts}
+    return Splits(**opened, class_names=info.class_names, image_shape=info.image_shape, fingerprint=info.fingerprint)
 
 
 def _build(source: DataSource, progress: Progress) -> DataInfo:

@@ -37,6 +37,11 @@ class Block:
         return len(self.labels)
 
     @property
+    def batch_size(self) -> int:
+        """How many images a step has."""
+        return len(self.labels[0])
+
+    @property
     def count(self) -> int:
         """How many images the block holds."""
         return self.labels.size

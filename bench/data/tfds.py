@@ -27,7 +27,7 @@ Progress = Callable[[str, int, int], None]
 
 def default_data_dir() -> Path:
     """Return `TFDS_DATA_DIR`, or TFDS's own default folder."""
-    return Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
+    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 def version(name: str, data_dir: Path) -> str | None:

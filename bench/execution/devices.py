@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-from bench.environment import Device, cpu_name, find_gpus
+from bench.environment import Device, cpu_name, find_gpus, nvidia_driver
 from bench.execution.server import ForkServer
 
 INSTALL_GPU = 'pip install -e ".[gpu]"'
@@ -27,8 +28,9 @@ def resolve_device(server: ForkServer) -> Device:
         usable = json.loads(answer.read_text())
     else:
         usable = server.run(count_gpus, on_event=lambda _: None)
-        answer.parent.mkdir(parents=True, exist_ok=True)
-        answer.write_text(json.dumps(usable))
+        if usable:  # a no is asked anew each time: it may have had a passing cause
+            answer.parent.mkdir(parents=True, exist_ok=True)
+            answer.write_text(json.dumps(usable))
     if not usable:
         note = f"{gpus[0].name} is there, but this TensorFlow cannot use it: {INSTALL_GPU} brings its CUDA libraries."
         return Device("CPU", cpu_name(), note)
@@ -43,10 +45,11 @@ def count_gpus(_send: Callable[[Any], None]) -> int:
 
 
 def _key(uuids: list[str]) -> str:
-    """Identify all that the answer depends on: the GPUs, TensorFlow, and the CUDA libraries installed beside it."""
+    """Identify what the answer depends on: the GPUs, their driver, TensorFlow, and the CUDA libraries beside it."""
     packages = sorted(
         f"{name} {distribution.version}"
         for distribution in importlib.metadata.distributions()
         if (name := distribution.metadata["Name"] or "").startswith(("tensorflow", "nvidia-"))
     )
-    return hashlib.sha256(json.dumps([uuids, packages]).encode()).hexdigest()[:16]
+    facts = [uuids, packages, nvidia_driver(), os.environ.get("LD_LIBRARY_PATH", "")]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

@@ -65,7 +65,7 @@ class Runner:
             outcome = self._work(trial, attempt, history)
             ended: dict[str, Any] = {"status": Status.OK, **vars(outcome)}
         except (BenchError, WorkFailedError, WorkDiedError) as error:
-            ended = failure_of(error)
+            ended = failure_of(error, self.device.kind)
         except KeyboardInterrupt:
             ended = {"status": Status.INTERRUPTED, "reason": Reason.USER, "message": "interrupted by the user"}
             self._finish(trial, attempt, history, start, ended)
@@ -108,7 +108,7 @@ class Runner:
         return record
 
 
-def failure_of(error: BenchError | WorkFailedError | WorkDiedError) -> dict[str, Any]:
+def failure_of(error: BenchError | WorkFailedError | WorkDiedError, device: str) -> dict[str, Any]:
     """Return status, reason, message and traceback of a trial that raised, or whose process died."""
     status, reason, message = Status.FAILED, Reason.EXCEPTION, str(error)
     match error:
@@ -121,7 +121,7 @@ def failure_of(error: BenchError | WorkFailedError | WorkDiedError) -> dict[str,
         case DataError() | PluginError():
             reason = Reason.BAD_DATA
         case WorkFailedError() if error.failure.kind in OUT_OF_MEMORY:
-            on_device = "GPU" in message
+            on_device = device == "GPU" and error.failure.kind != "MemoryError" and "allocator cpu" not in message
             reason = Reason.OUT_OF_MEMORY_DEVICE if on_device else Reason.OUT_OF_MEMORY_HOST
             message = f"out of memory on the {'device' if on_device else 'host'}: {message}"
         case WorkDiedError() if error.exit_code < 0:

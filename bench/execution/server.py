@@ -57,13 +57,15 @@ class ForkServer:
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._log = Path(tempfile.mkstemp(prefix="bench-server-", suffix=".log")[1])
+        with tempfile.NamedTemporaryFile(prefix="bench-server-", suffix=".log", delete=False) as log:
+            self._log = Path(log.name)
         self._checked = False
 
     def start(self) -> None:
         """Start importing the backend, without waiting for it."""
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user's own choice is: a trial names its backend
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # NVML's order, by which devices are named
         os.environ["BENCH_SERVER_LOG"] = str(self._log)
         self._context.set_forkserver_preload([PRELOAD])
         _server().ensure_running()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from bench.data.cache import open_splits
 from bench.data.pipeline import TrainingData, batches
 from bench.data.splits import divide, everything
 from bench.environment import Device, usable_cores
-from bench.errors import BadModelError, DivergedError, PluginError
+from bench.errors import BackendError, BadModelError, DivergedError, PluginError
 from bench.evaluation import BATCH_SIZE, collect_logits, score
 from bench.events import Epoch, Phase, Progress
 from bench.execution.job import TrialJob
@@ -24,7 +25,7 @@ from bench.records import Outcome
 from bench.spec import TrialSpec
 from bench.steps import CompiledSteps, Normalization, Objective, compile_steps
 from bench.store import write_predictions
-from bench.training import build_optimizer, steps_per_execution, train
+from bench.training import build_optimizer, skipped_steps, steps_per_execution, train
 
 Send = Callable[[Any], None]
 
@@ -47,6 +48,7 @@ def run_trial(job: TrialJob, send: Send) -> Outcome:
         data = TrainingData(training, job.info.image_shape, recipe, flip, spec.seed)
     send(Phase("building"))
     with watch.phase("build"):
+        keras.utils.set_random_seed(spec.seed)  # again: a data set's `load` may have set another
         model = build_model(job.architecture, spec, job.info.image_shape, len(splits.class_names))
         per_epoch = recipe.steps_per_epoch(len(training))
         optimizer = build_optimizer(recipe, model, per_epoch * recipe.total_epochs(len(training)), spec.precision)
@@ -57,6 +59,7 @@ def run_trial(job: TrialJob, send: Send) -> Outcome:
         check_outputs(steps, splits, job)
     send(Phase("training"))
     trained = train(steps, optimizer, data, validation, _reporter(send))
+    skipped = skipped_steps(optimizer, trained.steps)
     watch.seconds |= {
         "first_step": trained.first_step_seconds,
         "training": trained.seconds,
@@ -102,7 +105,10 @@ def run_trial(job: TrialJob, send: Send) -> Outcome:
             "training_images": len(training),
             "validation_images": len(validation) if validation else 0,
             "test_images": len(test),
-            "threads": tf.config.threading.get_intra_op_parallelism_threads() or usable_cores(),
+            "threads": int(os.environ.get("TF_NUM_INTRAOP_THREADS") or usable_cores()),
+            "skipped_steps": skipped,
+            "channel_mean": job.info.channel_mean,
+            "channel_std": job.info.channel_std,
             "tf32": job.device.kind == "GPU" and tf.config.experimental.tensor_float_32_execution_enabled(),
         },
     )
@@ -152,10 +158,16 @@ def check_outputs(steps: CompiledSteps, splits: Splits, job: TrialJob) -> None:
 
 
 def _prepare_process(spec: TrialSpec, device: Device) -> None:
-    for gpu in tf.config.list_physical_devices("GPU"):
+    gpus = tf.config.list_physical_devices("GPU")
+    if device.kind == "GPU" and not gpus:
+        raise BackendError(f"{device.name} is there, but TensorFlow cannot use it any more. Run `bench doctor`.")
+    for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, enable=True)
     if device.kind == "CPU":
         tf.config.set_visible_devices([], "GPU")
+    keras.config.set_image_data_format("channels_last")  # whatever the user's keras.json says
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
     keras.config.set_dtype_policy(spec.precision)
     keras.utils.set_random_seed(spec.seed)
 

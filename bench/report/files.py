@@ -15,8 +15,8 @@ from bench.report.tables import leaderboard, trials_table
 
 NOTES = """\
 Accuracies are top-1 on the test set after the last epoch: the mean over seeds ± half of its 95 % interval
-(Student's t), without an interval for a single seed. Speeds hold for the machine, precision and batch size of their
-row alone.
+(Student's t), without an interval for a single seed; it speaks of other seeds, not of other test images. Speeds hold
+for the machine, precision and batch size of their row alone.
 """
 
 
