@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from bench.errors import UsageError
@@ -16,6 +18,22 @@ def test_the_document_recipe_is_the_documents():
     assert recipe.normalization == "symmetric"
     absent = ("flip", "crop_padding", "validation_fraction", "drop_remainder", "l2", "weight_decay", "label_smoothing")
     assert not any(getattr(recipe, key) for key in (*absent, "clip_norm", "warmup"))
+
+
+def test_the_methodology_describes_the_standard_recipe_as_it_is():
+    text = (Path(__file__).resolve().parent.parent / "docs" / "methodology.md").read_text()
+    recipe = RECIPES["standard"]
+    for cell in (
+        f"| epochs | {recipe.epochs}, or more until {recipe.min_steps:,} steps |",
+        f"| batch size | {recipe.batch_size}, ",
+        f"| AdamW, weight decay {recipe.weight_decay} on kernels and matrices |",
+        f"| {recipe.learning_rate}, {recipe.warmup:.0%} of the steps warm-up, then cosine to 0 |".replace("%", " %"),
+        f"| gradient clipping | global norm {recipe.clip_norm:.0f} |",
+        f"| {recipe.validation_fraction:.0%} of the training images |".replace("%", " %"),
+    ):
+        assert cell in text
+    assert recipe.label_smoothing == 0
+    assert recipe.crop_padding == 1 / 8
 
 
 def test_small_sets_train_for_a_least_number_of_steps():
