@@ -6,7 +6,7 @@ a data set is a file with `INFO = Dataset(...)` and `load(*, ...) -> Splits`. do
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -70,6 +70,9 @@ class EncodedImages(Protocol):
         """Return the encoded bytes of one image. Called from several threads at once."""
         ...
 
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Takes what is being done, how many are done, and of how many."""
 
 Images: TypeAlias = "npt.NDArray[np.uint8] | EncodedImages"
 

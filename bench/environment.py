@@ -24,8 +24,14 @@ BACKENDS = ("tensorflow",)
 PACKAGES = ("keras", "tensorflow", "numpy", "pillow", "scikit-learn", "tensorflow-datasets")
 SETTINGS = ("TF_", "XLA_", "OMP_", "MKL_", "DNNL_", "NVIDIA_TF32")  # variables that change results or speed
 UNIMPORTANT = {"TF_CPP_MIN_LOG_LEVEL"}
-RESULT_SOURCES = ("data/", "evaluation", "execution/", "layers", "measurement", "recipes", "steps", "training")
-DECIDING_PACKAGES = ("keras", "tensorflow", "numpy")  # another version of these makes another row of the tables
+RESULT_SOURCES = ("data/", "evaluation", "execution/trial", "layers", "measurement", "recipes", "steps", "training")
+DECIDING_PACKAGES = (
+    "keras",
+    "tensorflow",
+    "numpy",
+    "pillow",
+    "scikit-learn",
+)  # another version of these makes another row of the tables
 
 
 @dataclass(frozen=True)
@@ -95,13 +101,10 @@ def find_gpus() -> tuple[Gpu, ...]:
 
     try:
         pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return visible_gpus(tuple(_read_gpu(pynvml, handle) for handle in handles))
     except pynvml.NVMLError:
         return ()
-    try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        return _visible(tuple(_read_gpu(pynvml, handle) for handle in handles))
-    finally:
-        pynvml.nvmlShutdown()
 
 
 def _read_gpu(nvml: Any, handle: Any) -> Gpu:
@@ -113,7 +116,7 @@ def _read_gpu(nvml: Any, handle: Any) -> Gpu:
     )
 
 
-def _visible(gpus: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
+def visible_gpus(gpus: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
     """Return those of the GPUs that CUDA_VISIBLE_DEVICES names, by number or by the start of a UUID."""
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:
@@ -236,6 +239,7 @@ def commit() -> str:
     """Return the checkout's commit, with `+changes` where files differ from it; empty outside of a checkout."""
     folder = Path(__file__).resolve().parent
     try:
+        _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)  # else it is somebody else's repository
         head = _git(folder, "rev-parse", "HEAD")
         return head + ("+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):

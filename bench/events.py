@@ -31,7 +31,7 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Progress:
+class Step:
     """Where a training is, sent after each block of steps. `loss` is the mean over the block."""
 
     epoch: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -45,12 +47,19 @@ def replace_defaults(defaults: Mapping[str, Any], changes: Mapping[str, Any], ow
     }
 
 
+def is_plain(value: object) -> bool:
+    """Return whether a value can be a parameter: it must be the same after a trip through JSON, tuples aside."""
+    if isinstance(value, list | tuple):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
+
+
 def format_literal(value: object) -> str:
     """Return a value as the TOML literal that `parse_pairs` reads back."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return f"'{value}'"
+        return json.dumps(value) if "'" in value else f"'{value}'"
     if isinstance(value, list | tuple):
         return f"[{','.join(map(format_literal, value))}]"
     return str(value)
@@ -69,6 +78,8 @@ def split_reference(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _checked(default: object, value: Any, where: str) -> Any:
+    if not is_plain(value):
+        raise UsageError(f"{where} must be true, false, a finite number, a text, or a list of these; got {value!r}.")
     kind = type(default)
     if default is None or (type(value) is kind and not isinstance(value, list)):
         return value

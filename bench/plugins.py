@@ -7,6 +7,7 @@ broken file cannot hide the others. Only `load_module` executes a plugin.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -19,7 +20,7 @@ from typing import Any, Literal
 
 from bench.api import Architecture, Dataset
 from bench.errors import PluginError, unknown_name
-from bench.literals import format_reference, replace_defaults, split_reference
+from bench.literals import format_reference, is_plain, replace_defaults, split_reference
 
 Kind = Literal["architecture", "dataset"]
 ENTRY_POINT_GROUP = "bench.plugins"
@@ -44,6 +45,7 @@ class Plugin:
     info: Any = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     functions: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    source: bytes = field(default=b"", repr=False)
     source_hash: str = ""
     error: str = ""
 
@@ -98,6 +100,8 @@ def discover(kind: Kind, extra_folders: Iterable[Path] = ()) -> Registry:
             plugin = read_plugin(kind, path)
             if plugin.name in plugins:
                 first = plugins[plugin.name].path
+                if first == plugin.path:
+                    continue  # the same folder, named twice
                 raise PluginError(f"two {FOLDERS[kind]} are named {plugin.name!r}: {first} and {path}. Rename one.")
             plugins[plugin.name] = plugin
     return Registry(kind, plugins)
@@ -105,6 +109,7 @@ def discover(kind: Kind, extra_folders: Iterable[Path] = ()) -> Registry:
 
 def read_plugin(kind: Kind, path: Path) -> Plugin:
     """Read one plugin file without executing it; what is wrong with it ends in `error`."""
+    path = path.resolve()
     try:
         source = path.read_bytes()
         tree = ast.parse(source, filename=str(path))
@@ -118,31 +123,31 @@ def read_plugin(kind: Kind, path: Path) -> Plugin:
     return Plugin(
         kind=kind,
         name=path.stem,
-        path=path.resolve(),
+        path=path,
         summary=(ast.get_docstring(tree) or "").partition("\n")[0],
         info=info,
         parameters=parameters,
         functions={name: frozenset(word.arg for word in node.args.kwonlyargs) for name, node in functions.items()},
+        source=source,
         source_hash=hashlib.sha256(source).hexdigest(),
     )
 
 
 def load_module(plugin: Plugin) -> ModuleType:
-    """Execute a plugin's file under a private module name, and return the module.
+    """Execute a plugin under a private module name, and return the module.
+
+    What runs is the source that was read and hashed, whatever has become of the file since.
 
     Raises:
-        PluginError: the file raises while it is imported, or it is no longer the one that was read.
+        PluginError: the source raises while it is executed.
 
     """
     name = f"_bench_{plugin.kind}_{plugin.name}"
-    source = plugin.path.read_bytes()
-    if hashlib.sha256(source).hexdigest() != plugin.source_hash:
-        raise PluginError(f"{plugin.path} has changed since this command read it. Start the command again.")
     module = ModuleType(name)
     module.__file__ = str(plugin.path)
     sys.modules[name] = module  # before executing: dataclasses and pickles look their module up
     try:
-        exec(compile(source, plugin.path, "exec"), module.__dict__)  # noqa: S102 - what was hashed is what runs
+        exec(compile(plugin.source, plugin.path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
     except Exception as error:
         del sys.modules[name]
         raise PluginError(f"{plugin.path} cannot be imported: {type(error).__name__}: {error}") from error
@@ -191,9 +196,18 @@ def _evaluate_call(description: type, call: ast.Call) -> Any:
         raise ValueError(f"INFO must be {description.__name__}(...), found {called}(...).")
     try:
         arguments = {word.arg or "**": ast.literal_eval(word.value) for word in call.keywords}
-        return description(*map(ast.literal_eval, call.args), **arguments)
+        info = description(*map(ast.literal_eval, call.args), **arguments)
+        _check_types(info, description())
+        return info
     except (ValueError, TypeError) as error:
         raise ValueError(f"INFO in line {call.lineno} must be literal keyword arguments: {error}") from None
+
+
+def _check_types(info: Any, defaults: Any) -> None:
+    for item in dataclasses.fields(info):
+        value, expected = getattr(info, item.name), type(getattr(defaults, item.name))
+        if type(value) is not expected:
+            raise ValueError(f"{item.name} must be {expected.__name__}, got {value!r}")
 
 
 def _read_parameters(functions: Mapping[str, ast.FunctionDef], name: str) -> dict[str, Any]:
@@ -205,11 +219,15 @@ def _read_parameters(functions: Mapping[str, ast.FunctionDef], name: str) -> dic
         if argument.arg in PROVIDED:
             continue
         try:
-            parameters[argument.arg] = ast.literal_eval(default) if default else _missing()
+            parameters[argument.arg] = _literal(default)
         except ValueError:
             raise ValueError(f"`{name}`: the keyword argument {argument.arg!r} needs a literal default.") from None
     return parameters
 
 
-def _missing() -> Any:
-    raise ValueError
+def _literal(default: ast.expr | None) -> Any:
+    """Return the default's value; raises ValueError where there is none, or none that a parameter can have."""
+    value = ast.literal_eval(default) if default else {}
+    if not is_plain(value):
+        raise ValueError
+    return value

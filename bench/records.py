@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -23,6 +23,11 @@ class Status(StrEnum):
     SKIPPED = "skipped"
     INTERRUPTED = "interrupted"
     TIMEOUT = "timeout"
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the attempt ended by its own fault, so that a retry makes sense."""
+        return self in (Status.FAILED, Status.DIVERGED, Status.TIMEOUT)
 
 
 class Reason(StrEnum):
@@ -94,3 +99,14 @@ class TrialRecord:
                 "environment": Environment.from_json(value["environment"]),
             }
         )
+
+
+def last_attempts(
+    records: Iterable[TrialRecord], key: Callable[[TrialRecord], Hashable]
+) -> dict[Hashable, TrialRecord]:
+    """Return the last record of each key, given oldest first; an interrupted one only where there is no other."""
+    last: dict[Hashable, TrialRecord] = {}
+    for record in records:
+        if record.status != Status.INTERRUPTED or last.get(key(record), record).status == Status.INTERRUPTED:
+            last[key(record)] = record
+    return last

@@ -92,14 +92,14 @@ class Store:
         except OSError as error:
             raise StoreError(f"{self.folder} cannot be written: {error}. {_ADVICE}") from error
 
-    def records(self, trial_id: str = "*") -> list[TrialRecord]:
-        """Return the records of all attempts, or of one trial's, oldest first.
+    def records(self) -> list[TrialRecord]:
+        """Return the records of all attempts, oldest first.
 
         Raises:
             StoreError: a record cannot be read.
 
         """
-        paths = self.folder.glob(f"trials/{trial_id}/[!.]*/record.json")
+        paths = self.folder.glob("trials/*/[!.]*/record.json")
         return [_read(path) for path in sorted(paths, key=lambda path: (path.parent.name, path))]
 
 

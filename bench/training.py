@@ -14,7 +14,7 @@ from bench.data.pipeline import Block, TrainingData, prefetch
 from bench.data.splits import Subset
 from bench.errors import DivergedError
 from bench.evaluation import collect_logits, quick_scores
-from bench.events import Epoch, Progress
+from bench.events import Epoch, Step
 from bench.recipes import Recipe
 from bench.steps import CompiledSteps, decayed_variables
 
@@ -77,7 +77,7 @@ def train(
     optimizer: Any,
     data: TrainingData,
     validation: Subset | None,
-    report: Callable[[Progress | Epoch], None],
+    report: Callable[[Step | Epoch], None],
 ) -> Training:
     """Train for all of the recipe's epochs, reporting each block and each epoch.
 
@@ -116,7 +116,7 @@ class _Loop:
             mark = now
             done += block.steps
             speed = self.images / self.seconds if self.seconds else 0.0
-            self.report(Progress(number + 1, self.epochs, done, self.steps_per_epoch, float(losses.mean()), speed))
+            self.report(Step(number + 1, self.epochs, done, self.steps_per_epoch, float(losses.mean()), speed))
 
     def _count(self, block: Block, loss: float, correct: int, seconds: float) -> None:
         if block.batch_size not in self.batch_sizes:  # traces and compiles, the smaller last batch on a GPU too

@@ -80,9 +80,10 @@ def open_cache(data_dir: Path | None) -> dict[str, float]:
     """Open the prepared data set, and return the seconds of opening and of touching every page."""
     source = data_source("cifar10", data_dir)
     start = time.perf_counter()
-    if find(source) is None:
+    prepared = find(source)
+    if prepared is None:
         raise SystemExit("CIFAR-10 is not in the cache yet; run `bench prepare cifar10` first.")
-    splits = open_splits(source).named().values()
+    splits = open_splits(source, prepared).named().values()
     for split in splits:
         int(split.images[0].sum() + split.images[-1].sum())
     opened = time.perf_counter()

@@ -37,7 +37,7 @@ from common import (
     write_json,
 )
 
-from bench.data.cache import open_splits
+from bench.data.cache import find, open_splits
 from bench.store import Store
 
 TARGET_RATIO = 0.95
@@ -114,7 +114,10 @@ def parse_arguments() -> argparse.Namespace:
 
 def save_arrays(data_dir: Path | None, folder: Path) -> None:
     """Write the decoded images for the bare script, so that each of its runs starts alike, from the same images."""
-    train = open_splits(data_source("cifar10", data_dir)).train
+    source = data_source("cifar10", data_dir)
+    prepared = find(source)
+    assert prepared is not None  # `bench prepare` ran before
+    train = open_splits(source, prepared).train
     np.savez(folder / ARRAYS, images=train.images, labels=train.labels)
 
 

@@ -28,7 +28,7 @@ from common import add_data_dir, data_source, make_parser, positive, print_machi
 from bench.environment import describe, resolve_precision
 from bench.events import Phase
 from bench.execution.devices import resolve_device
-from bench.execution.planning import Policy, Request, Trial, plan, prepare_sources
+from bench.execution.planning import Request, Trial, plan, prepare_sources
 from bench.execution.runner import Runner
 from bench.execution.server import ForkServer
 from bench.plugins import discover
@@ -103,7 +103,7 @@ def run_sweep(arguments: argparse.Namespace, clock: Clock) -> list[TrialRecord]:
         request = make_request(arguments, resolve_precision("auto", device))
         trials = plan(request, prepare_sources(request.sources, server, lambda *_: None))
         server.check()  # waits for TensorFlow's import, as `bench run` does before its first trial
-        runner = Runner(Store(Path(folder)), server, device, describe(device), Policy(), clock)
+        runner = Runner(Store(Path(folder)), server, device, describe(device), "float32", clock)
         return runner.run(trials)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import bench as package
+from tests.conftest import command
 
 
 def test_the_console_script_and_the_module_are_the_same():
@@ -80,6 +81,13 @@ def test_prepare_decodes_real_data_with_progress(bench, real_data, tmp_path, mon
     assert "fashion_mnist: 60,000 train, 10,000 test images of 28×28×1, 10 classes; ready" in out
     code, out, _ = bench("prepare", "fashion_mnist", "--data-dir", real_data)
     assert "decoding" not in out
+
+
+def test_output_that_nobody_reads_any_more_is_no_traceback():
+    process = command("list")
+    process.stdout.close()
+    assert process.wait(timeout=30) == 1
+    assert process.stderr.read() == ""
 
 
 def test_report_makes_the_tables_anew(run, bench, tmp_path):

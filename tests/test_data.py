@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.api import Dataset, Split, Splits
-from bench.data import cache, network, pipeline, tfds
+from bench.api import Split, Splits
+from bench.data import cache, network, tfds
 from bench.data.cache import DataSource, find, open_splits, prepare
 from bench.data.images import check_splits, decode, gather
 from bench.data.pipeline import TrainingData, batches, prefetch, random_crop
@@ -45,17 +45,18 @@ def small_splits(count=40, classes=4, validation=None):
 class TestCache:
     def test_a_prepared_data_set_is_found_and_memory_mapped(self, source):
         assert find(source()) is None
-        info = prepare(source(), quiet)
-        assert find(source()) == info
-        splits = open_splits(source())
+        prepared = prepare(source(), quiet)
+        assert find(source()) == prepared
+        splits = open_splits(source(), prepared)
+        info = prepared.info
         assert isinstance(splits.train.images, np.memmap)
         assert info.counts == {"train": 64, "test": 20}
         assert (info.image_shape, info.class_names, info.cached) == ((8, 8, 1), ("a", "b", "c", "d"), True)
 
     def test_other_parameters_are_another_entry(self, source):
         first, second = prepare(source(), quiet), prepare(source("tiny_data:number=32"), quiet)
-        assert (first.counts["train"], second.counts["train"]) == (64, 32)
-        assert first.fingerprint != second.fingerprint
+        assert (first.info.counts["train"], second.info.counts["train"]) == (64, 32)
+        assert first.info.fingerprint != second.info.fingerprint
         assert find(source()) == first
 
     def test_a_changed_plugin_is_prepared_anew(self, source, plugins):
@@ -83,8 +84,7 @@ class TestCache:
         half.mkdir(parents=True)
         (half / "train_images.npy").write_bytes(b"half")
         assert find(source()) is None
-        prepare(source(), quiet)
-        assert open_splits(source()).train.images.shape == (64, 8, 8, 1)
+        assert open_splits(source(), prepare(source(), quiet)).train.images.shape == (64, 8, 8, 1)
         assert not half.exists()
 
     def test_two_processes_may_prepare_the_same_at_once(self, plugins, tmp_path):
@@ -100,7 +100,7 @@ from pathlib import Path
 from bench.data.cache import DataSource, prepare
 from bench.plugins import discover
 choice = discover("dataset", [Path({str(plugins)!r})]).choose("tiny_data")
-print(prepare(DataSource(choice, Path("."), Path({str(tmp_path / "shared")!r})), lambda *_: None).fingerprint)
+print(prepare(DataSource(choice, Path("."), Path({str(tmp_path / "shared")!r})), lambda *_: None).info.fingerprint)
 """
         started = [
             subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(2)
@@ -111,10 +111,24 @@ print(prepare(DataSource(choice, Path("."), Path({str(tmp_path / "shared")!r})),
 
     def test_generated_data_is_described_but_not_stored(self, source):
         reference = "synthetic:number=40,size=8"
-        info = prepare(source(reference), quiet)
-        assert not info.cached
+        prepared = prepare(source(reference), quiet)
+        assert not prepared.info.cached
         assert [path.name for path in source(reference).entry("").iterdir()] == ["info.json"]
-        assert open_splits(source(reference)).train.images.shape == (40, 8, 8, 3)
+        assert open_splits(source(reference), prepared).train.images.shape == (40, 8, 8, 3)
+
+    @pytest.mark.parametrize("text", [None, "", "{", "{}"])
+    def test_a_damaged_entry_is_prepared_anew(self, source, text):
+        info = prepare(source(), quiet).entry / "info.json"
+        info.unlink() if text is None else info.write_text(text)
+        assert find(source()) is None
+        assert open_splits(source(), prepare(source(), quiet)).train.images.shape == (64, 8, 8, 1)
+
+    def test_a_source_that_stays_absent_after_loading_is_an_error(self, source, plugins, monkeypatch):
+        monkeypatch.setattr(network, "unreachable", lambda url: "")
+        path = plugins / "datasets" / "tiny_data.py"
+        path.write_text(path.read_text() + "\n\ndef version():\n    return None\n")
+        with pytest.raises(DataError, match="was loaded, and yet its source says that it is not on disk"):
+            prepare(source(), quiet)
 
     def test_generated_data_that_comes_out_differently_is_refused(self, source, plugins):
         path = plugins / "datasets" / "tiny_data.py"
@@ -123,9 +137,9 @@ print(prepare(DataSource(choice, Path("."), Path({str(tmp_path / "shared")!r})),
             .replace("horizontal_flip=True", "cache=False")
             .replace("default_rng(seed)", "default_rng()")
         )
-        prepare(source(), quiet)
+        prepared = prepare(source(), quiet)
         with pytest.raises(DataError, match="tiny_data gives other images than when it was prepared"):
-            open_splits(source())
+            open_splits(source(), prepared)
 
     def test_data_without_a_version_is_told_apart_by_its_folder(self, source, plugins, tmp_path):
         path = plugins / "datasets" / "tiny_data.py"
@@ -163,6 +177,14 @@ class TestInterface:
         splits = Splits(train=split, test=good.test, class_names=good.class_names)
         with pytest.raises(PluginError, match=message):
             check_splits(splits, "data")
+
+    def test_a_split_must_be_one(self):
+        good = small_splits()
+        pair = (good.train.images, good.train.labels)
+        with pytest.raises(PluginError, match=r"split train: expected bench\.api\.Split, got tuple"):
+            check_splits(Splits(train=pair, test=good.test, class_names=good.class_names), "data")
+        with pytest.raises(PluginError, match="class_names must be strings"):
+            check_splits(Splits(train=good.train, test=good.test, class_names=(1, 2, 3, 4)), "data")
 
     def test_splits_of_different_shapes_are_refused(self):
         good = small_splits()
@@ -313,6 +335,30 @@ class TestTfds:
         with pytest.raises(DataError, match=r"the train split should be 1 file\(s\) of 33,\d+,\d+ bytes in all, found"):
             find(source("fashion_mnist"))
 
+    def test_a_damaged_description_is_the_datas_fault(self, source, tmp_path):
+        folder = tmp_path / "fashion_mnist" / "3.0.1"
+        folder.mkdir(parents=True)
+        (folder / "dataset_info.json").write_text('{"name": "fashion')
+        with pytest.raises(DataError, match=r"dataset_info\.json is damaged .* Copy or prepare the data again"):
+            find(source("fashion_mnist"))
+
+    def test_a_preparation_that_was_cut_off_is_not_data(self, tmp_path):
+        folder = tmp_path / "fashion_mnist" / "incomplete.ABC_3.0.1"
+        folder.mkdir(parents=True)
+        (folder / "dataset_info.json").write_text("{}")
+        assert tfds.version("fashion_mnist", tmp_path) is None
+        assert tfds.on_disk(tmp_path) == []
+
+    def test_data_that_tfds_cannot_read_is_one_message(self, real_data, tmp_path):
+        shutil.copytree(real_data / "fashion_mnist", tmp_path / "fashion_mnist")
+        file = next((tmp_path / "fashion_mnist").rglob("*test*"))
+        file.chmod(0o644)
+        content = bytearray(file.read_bytes())
+        content[10_000:20_000] = bytes(10_000)  # the size stays
+        file.write_bytes(content)
+        with pytest.raises(DataError, match=r"fashion_mnist cannot be read from .*: DataLossError"):
+            tfds.load("fashion_mnist", tmp_path, quiet)
+
     def test_what_lies_on_disk_is_listed(self, real_data, tmp_path):
         assert {"cifar10", "fashion_mnist"} <= set(tfds.on_disk(real_data))
         assert tfds.on_disk(tmp_path / "nowhere") == []
@@ -420,5 +466,3 @@ def test_the_cache_knows_its_own_format(source, tmp_path):
     )
     text = json.dumps(vars(made))
     assert cache.DataInfo.from_json(json.loads(text)) == made
-    assert pipeline.SHUFFLE_STREAM != pipeline.AUGMENT_STREAM
-    assert Dataset().cache

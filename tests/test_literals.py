@@ -36,6 +36,12 @@ def test_a_value_of_another_type_than_the_default_is_refused(default, value, exp
         replace_defaults({"key": default}, {"key": value}, "net")
 
 
+@pytest.mark.parametrize("value", ["inf", "nan", "2020-01-01", "{a=1}"])
+def test_values_that_no_record_can_hold_are_refused(value):
+    with pytest.raises(UsageError, match="net: key must be true, false, a finite number, a text, or a list of these"):
+        replace_defaults({"key": None}, parse_pairs(f"key={value}", "net"), "net")
+
+
 def test_items_of_lists_are_checked_too():
     with pytest.raises(UsageError, match="each item, must be a whole number"):
         replace_defaults({"key": (1, 2)}, {"key": [1, "x"]}, "net")
@@ -49,6 +55,6 @@ def test_whole_numbers_do_for_numbers_and_lists_for_tuples():
 
 def test_references_read_back():
     defaults = {"depth": 20, "name": "x", "flag": False, "sizes": [1]}
-    changed = {"depth": 56, "name": "y z", "flag": True, "sizes": [2, 3]}
+    changed = {"depth": 56, "name": "it's y z", "flag": True, "sizes": [2, 3]}
     name, parameters = split_reference(format_reference("net", changed, defaults))
     assert (name, parameters) == ("net", changed)

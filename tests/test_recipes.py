@@ -62,7 +62,7 @@ def test_the_last_smaller_batch_counts_unless_dropped():
         ("standard", {"batch_size": 0}, "batch_size must be at least 1; got 0"),
         ("standard", {"epochs": 1.5}, "epochs must be a whole number"),
         ("standard", {"learning_rate": 0.0}, "learning_rate must be above 0"),
-        ("standard", {"learning_rate": float("nan")}, "learning_rate must be above 0"),
+        ("standard", {"learning_rate": float("nan")}, "learning_rate must be .* a finite number"),
         ("standard", {"label_smoothing": 1.0}, "label_smoothing must be from 0 to below 1"),
         ("standard", {"optimizer": "adam"}, "optimizer must be one of sgd, adamw; got 'adam'"),
         ("standard", {"optimizer": "sgd"}, "weight_decay is AdamW's; with optimizer='sgd' set weight_decay=0.0"),

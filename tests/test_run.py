@@ -101,6 +101,13 @@ def test_a_seed_gives_the_same_trial_again(run, records, tmp_path):
     assert not np.array_equal(logits[0], logits[2])
 
 
+def test_results_may_be_a_relative_path_whatever_a_plugin_does(run, add_net, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    add_net("mover", net("os.chdir('/'); return keras.Model(inputs, keras.layers.Dense(num_classes)(x))"))
+    assert run("--results", "here", arch="mover")[0] == 0
+    assert len(list((tmp_path / "here").glob("trials/*/*/predictions.npz"))) == 1
+
+
 def test_what_has_ended_is_not_run_again_unless_forced(run, records):
     assert run()[0] == 0
     code, out, _ = run("--seeds", 2)
@@ -267,6 +274,7 @@ def test_what_a_plugin_changes_harms_only_its_own_trial(run, records, add_net):
         "vandal",
         net(
             "keras.config.set_dtype_policy('float16'); keras.config.set_epsilon(0.5); os.chdir('/'); "
+            "keras.utils.set_random_seed(99); "
             "return keras.Model(inputs, keras.layers.Dense(num_classes)(x))"
         ),
     )
@@ -312,10 +320,11 @@ def test_a_sweep_of_nothing_but_skipped_trials_is_not_well(run):
         (["--set", "lr=1"], "recipe standard has no parameter 'lr'"),
         (["--set", "flip=1"], "flip must be true or false"),
         (["--epochs", "0"], "epochs must be at least 1; got 0"),
-        (["--epochs", "many"], "--epochs: cannot read"),
+        (["--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
         (["--batch-size", "0"], "batch_size must be at least 1; got 0"),
         (["--batch-size", "58"], "a batch of 58 is larger than the 57 training images of tiny_data (of 64"),
         (["--learning-rate", "-1"], "learning_rate must be above 0"),
+        (["--learning-rate", "fast"], "argument --learning-rate: invalid float value: 'fast'"),
         (["--seeds", "0"], "--seeds must be at least 1; got 0"),
         (["--seeds", "x"], "argument --seeds: invalid int value: 'x'"),
         (["--precision", "int8"], "argument --precision: invalid choice: 'int8'"),

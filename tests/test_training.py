@@ -12,7 +12,7 @@ from bench.api import Split
 from bench.data.pipeline import Block, TrainingData
 from bench.data.splits import everything
 from bench.errors import DivergedError
-from bench.events import Epoch, Progress
+from bench.events import Epoch, Step
 from bench.recipes import resolve_recipe
 from bench.steps import Normalization, Objective, compile_steps, cross_entropy, decayed_variables
 from bench.training import build_optimizer, skipped_steps, steps_per_execution, train
@@ -152,7 +152,7 @@ def test_the_mean_loss_weighs_every_image_alike():
 
 def test_progress_reaches_the_end_of_each_epoch():
     _, events = trained(net(), data(epochs=2))
-    steps = [(event.epoch, event.step, event.steps) for event in events if isinstance(event, Progress)]
+    steps = [(event.epoch, event.step, event.steps) for event in events if isinstance(event, Step)]
     assert steps[0] == (1, 1, 5)
     assert (1, 5, 5) in steps
     assert steps[-1] == (2, 5, 5)

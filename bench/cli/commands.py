@@ -40,9 +40,9 @@ def prepare(arguments: argparse.Namespace) -> int:
 
     sources = sources_of(arguments, arguments.datasets)
     with ForkServer() as server, prepare_progress(arguments.quiet) as progress:
-        infos = prepare_sources(sources, server, progress)
+        prepared = prepare_sources(sources, server, progress)
     if not arguments.quiet:
-        for source, info in zip(sources, infos, strict=True):
+        for source, info in zip(sources, (data.info for data in prepared), strict=True):
             counts = ", ".join(f"{count:,} {split}" for split, count in info.counts.items())
             size = "×".join(map(str, info.image_shape))
             print(f"{source.choice.label}: {counts} images of {size}, {len(info.class_names)} classes; ready")

@@ -13,7 +13,7 @@ from bench.cli.console import make_console
 from bench.cli.inputs import data_dir
 from bench.data.cache import DataSource, default_cache_dir, peek
 from bench.data.tfds import on_disk
-from bench.environment import describe, find_gpus, resolve_precision
+from bench.environment import Device, cpu_name, describe, find_gpus, resolve_precision
 from bench.errors import BenchError
 from bench.execution.devices import resolve_device
 from bench.execution.server import ForkServer
@@ -36,10 +36,11 @@ def _add_device(table: Table) -> bool:
     with ForkServer() as server:
         try:
             server.check()
+            device = resolve_device(server)
             backend, problem = "can be used", False
         except BenchError as error:
+            device = Device("CPU", cpu_name())
             backend, problem = f"cannot be used: {error}", True
-        device = resolve_device(server)
     environment = describe(device)
     packages = ", ".join(f"{name} {version}" for name, version in environment.packages.items())
     gpus = ", ".join(f"{gpu.name} ({gpu.memory_bytes / 2**30:.0f} GiB)" for gpu in find_gpus())

@@ -50,7 +50,7 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
     for key in ("epochs", "batch_size", "learning_rate"):
         value = getattr(arguments, key)
         if value is not None:
-            overrides |= parse_pairs(f"{key} = {value}", f"--{key.replace('_', '-')}")
+            overrides[key] = value
     return resolve_recipe(arguments.recipe, overrides)
 
 

@@ -95,9 +95,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     recipe.add_argument(
         "--recipe", default="standard", metavar="NAME", help=f"{' or '.join(RECIPES)} (the first is default)"
     )
-    recipe.add_argument("--epochs", metavar="N", help="just so many passes over the training images")
-    recipe.add_argument("--batch-size", metavar="N", help="images a step")
-    recipe.add_argument("--learning-rate", metavar="X", help="the highest learning rate")
+    recipe.add_argument("--epochs", type=int, metavar="N", help="just so many passes over the training images")
+    recipe.add_argument("--batch-size", type=int, metavar="N", help="images a step")
+    recipe.add_argument("--learning-rate", type=float, metavar="X", help="the highest learning rate")
     recipe.add_argument(
         "--set",
         nargs="+",

@@ -11,8 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from bench.events import Epoch, Phase
-from bench.events import Progress as Step
+from bench.events import Epoch, Phase, Step
 from bench.execution.planning import Trial
 from bench.execution.runner import Observer
 from bench.records import Status, TrialRecord
@@ -105,7 +104,8 @@ class Bars(Plain):
         """Reset the trial's bar."""
         super().trial_started(trial)
         self.validation = ""
-        self.bars.reset(self.trial, total=None, description=trial.spec.architecture.label, detail="starting")
+        self.bars.remove_task(self.trial)
+        self.trial = self.bars.add_task(trial.spec.architecture.label, total=None, detail="starting")
 
     def trial_event(self, event: Any) -> None:
         """Move the trial's bar."""

@@ -16,7 +16,7 @@ from bench.execution.planning import Policy, Request, Trial, plan, prepare_sourc
 from bench.execution.runner import Runner
 from bench.execution.server import ForkServer
 from bench.plugins import discover
-from bench.records import Status, TrialRecord
+from bench.records import Status, TrialRecord, last_attempts
 from bench.report.files import write_report
 from bench.store import Store
 
@@ -36,6 +36,8 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     store.check_writable()
     before = store.records()
     with ForkServer() as server:
+        with prepare_progress(arguments.quiet) as progress:
+            prepared = prepare_sources(sources, server, progress)
         device = resolve_device(server)
         if device.note:
             print(f"bench: note: {device.note}", file=sys.stderr)
@@ -47,10 +49,9 @@ def run_sweep(arguments: argparse.Namespace) -> int:
             backend=arguments.backend,
             seeds=seeds,
         )
-        with prepare_progress(arguments.quiet) as progress:
-            trials = plan(request, prepare_sources(sources, server, progress))
-        policy = Policy(force=arguments.force, retry_failed=arguments.retry_failed, logits_dtype=arguments.logits)
+        trials = plan(request, prepared)
         environment = describe(device)
+        policy = Policy(force=arguments.force, retry_failed=arguments.retry_failed)
         todo = remaining(trials, before, environment.machine, policy)
         if not arguments.quiet:
             _announce(trials, todo, request, device.name)
@@ -58,12 +59,9 @@ def run_sweep(arguments: argparse.Namespace) -> int:
             server.check()  # here, so that the first trial's seconds hold no import
         try:
             with make_observer(len(todo), arguments.quiet) as observer:
-                Runner(store, server, device, environment, policy, observer).run(todo)
+                Runner(store, server, device, environment, arguments.logits, observer).run(todo)
         finally:
-            records = [record for record in store.records() if record.environment.machine == environment.machine]
-            ended = _last_of(trials, records)
-            if ended:
-                _report(store, ended, arguments)
+            ended = _report(store, trials, environment.machine, arguments)
     return int(any(_is_bad(record) for record in ended) or not any(record.status == Status.OK for record in ended))
 
 
@@ -73,20 +71,22 @@ def _announce(trials: Sequence[Trial], todo: Sequence[Trial], request: Request, 
     print(f"{len(trials)} trial{'s' * (len(trials) != 1)} in {request.precision} on {device}{ended}", flush=True)
 
 
-def _last_of(trials: Sequence[Trial], records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Return the last record of each of the sweep's trials that has one."""
-    last = {record.trial_id: record for record in records}
-    return [last[trial.spec.trial_id] for trial in trials if trial.spec.trial_id in last]
-
-
-def _report(store: Store, ended: Sequence[TrialRecord], arguments: argparse.Namespace) -> None:
-    table = write_report(store.folder, store.records())
+def _report(store: Store, trials: Sequence[Trial], machine: str, arguments: argparse.Namespace) -> list[TrialRecord]:
+    """Write and print the tables, and return the last record of each of the sweep's trials that has one."""
+    records = store.records()
+    here = [record for record in records if record.environment.machine == machine]
+    last = last_attempts(here, lambda record: record.trial_id)
+    ended = [last[trial.spec.trial_id] for trial in trials if trial.spec.trial_id in last]
+    if not ended:
+        return []
+    table = write_report(store.folder, records)
     if not arguments.quiet:
         datasets = {record.spec.dataset.label for record in ended}
         print_leaderboard(table[table["dataset"].isin(datasets)], arguments.results)
     for record in ended:
         if record.status != Status.OK:
             print_failure(record, _folder(store, record))
+    return ended
 
 
 def _folder(store: Store, record: TrialRecord) -> Path:

@@ -21,10 +21,9 @@ import numpy as np
 import platformdirs
 from filelock import FileLock
 
-from bench.api import ImageShape, Split, Splits
+from bench.api import ImageShape, Progress, Split, Splits
 from bench.data import network, tfds
 from bench.data.images import check_splits, fingerprint, image_shape, statistics
-from bench.data.tfds import Progress
 from bench.errors import BenchError, DataError, PluginError
 from bench.plugins import FUNCTIONS, PluginChoice, load_module
 
@@ -46,6 +45,14 @@ class DataInfo:
         """Return the description that a cache entry holds."""
         tuples = {key: tuple(item) for key, item in value.items() if isinstance(item, list)}
         return cls(**{**value, **tuples})
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set in the cache: its description, and the folder that holds it."""
+
+    info: DataInfo
+    entry: Path
 
 
 @dataclass(frozen=True)
@@ -106,29 +113,25 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("BENCH_CACHE_DIR") or Path(platformdirs.user_cache_dir("bench")) / "datasets")
 
 
-def peek(source: DataSource) -> DataInfo | None:
-    """Return the description of a data set that is prepared already, else None. Reads two small files.
+def peek(source: DataSource) -> Prepared | None:
+    """Return a data set that is prepared already, else None. Reads two small files.
 
     Raises:
         DataError: the source is damaged.
-
     """
-    version = source.version()
-    path = source.entry(version or "") / "info.json"
-    return DataInfo.from_json(json.loads(path.read_text())) if version is not None and path.is_file() else None
+    return _read_entry(source, source.version())
 
 
-def find(source: DataSource) -> DataInfo | None:
-    """Return the description of a prepared data set, or None for one that can be prepared.
+def find(source: DataSource) -> Prepared | None:
+    """Return a prepared data set, or None for one that can be prepared.
 
     Raises:
         DataError: the data is absent and cannot be downloaded, or it is damaged.
-
     """
-    info = peek(source)
-    if info is None and source.version() is None:
+    version = source.version()
+    if version is None:
         require_download(source)
-    return info
+    return _read_entry(source, version)
 
 
 def require_download(source: DataSource) -> None:
@@ -145,8 +148,8 @@ def require_download(source: DataSource) -> None:
         )
 
 
-def prepare(source: DataSource, progress: Progress) -> DataInfo:
-    """Return the description of the data set, preparing it first where that has not been done.
+def prepare(source: DataSource, progress: Progress) -> Prepared:
+    """Return the data set in the cache, putting it there first where that has not been done.
 
     Raises:
         DataError: the data cannot be had, or the cache cannot be written.
@@ -163,10 +166,13 @@ def prepare(source: DataSource, progress: Progress) -> DataInfo:
         ) from error
 
 
-def open_splits(source: DataSource) -> Splits:
-    """Return the splits of a prepared data set: memory-mapped arrays, or what the plugin hands over itself."""
-    entry = source.entry(source.version() or "")
-    info = DataInfo.from_json(json.loads((entry / "info.json").read_text()))
+def open_splits(source: DataSource, prepared: Prepared) -> Splits:
+    """Return the splits of a prepared data set: memory-mapped arrays, or what the plugin hands over itself.
+
+    Raises:
+        DataError: the plugin hands over other images than when the data set was prepared.
+    """
+    info, entry = prepared.info, prepared.entry
     if not info.cached:
         splits = source.load(lambda *_: None)
         if (splits.fingerprint or fingerprint(splits)) != info.fingerprint:
@@ -176,7 +182,17 @@ def open_splits(source: DataSource) -> Splits:
     return Splits(**opened, class_names=info.class_names, image_shape=info.image_shape, fingerprint=info.fingerprint)
 
 
-def _build(source: DataSource, progress: Progress) -> DataInfo:
+def _read_entry(source: DataSource, version: str | None) -> Prepared | None:
+    if version is None:
+        return None
+    entry = source.entry(version)
+    try:
+        return Prepared(DataInfo.from_json(json.loads((entry / "info.json").read_text())), entry)
+    except (OSError, ValueError, TypeError):  # not there, or damaged: it is prepared anew
+        return None
+
+
+def _build(source: DataSource, progress: Progress) -> Prepared:
     splits = source.load(progress)
     named = splits.named()
     mean, std = statistics(splits.train.images, image_shape(splits))
@@ -192,8 +208,9 @@ def _build(source: DataSource, progress: Progress) -> DataInfo:
     version = source.version()  # again: a download has only now given the source a version
     if version is None:
         raise DataError(f"data set {source.choice.label} was loaded, and yet its source says that it is not on disk.")
-    _write_entry(source.entry(version), info, named)
-    return info
+    entry = source.entry(version)
+    _write_entry(entry, info, named)
+    return Prepared(info, entry)
 
 
 def _write_entry(entry: Path, info: DataInfo, splits: Mapping[str, Split]) -> None:
@@ -204,6 +221,7 @@ def _write_entry(entry: Path, info: DataInfo, splits: Mapping[str, Split]) -> No
         np.save(temporary / f"{name}_images.npy", np.asarray(split.images))
         np.save(temporary / f"{name}_labels.npy", split.labels)
     (temporary / "info.json").write_text(json.dumps(dataclasses.asdict(info), indent=1))
+    shutil.rmtree(entry, ignore_errors=True)  # a damaged one
     temporary.rename(entry)
 
 

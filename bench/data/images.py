@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from bench.api import Images, ImageShape, Splits
+from bench.api import Images, ImageShape, Split, Splits
 from bench.errors import DataError, PluginError
 
 CHUNK = 2_000
@@ -28,11 +28,15 @@ def check_splits(splits: object, owner: str) -> None:
     """
     if not isinstance(splits, Splits):
         raise PluginError(f"data set {owner}: `load` must return bench.api.Splits, got {type(splits).__name__}.")
+    if not all(isinstance(name, str) for name in splits.class_names):
+        raise PluginError(f"data set {owner}: class_names must be strings, got {splits.class_names!r}.")
     classes = len(splits.class_names)
     if classes < 2:
         raise PluginError(f"data set {owner}: expected at least two class_names, got {classes}.")
     for name, split in splits.named().items():
         where = f"data set {owner}, split {name}"
+        if not isinstance(split, Split):
+            raise PluginError(f"{where}: expected bench.api.Split, got {type(split).__name__}.")
         labels = split.labels
         if not isinstance(labels, np.ndarray) or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
             raise PluginError(f"{where}: labels must be a one-dimensional integer array.")

@@ -21,7 +21,7 @@ def unreachable(url: str) -> str:
             urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS).close()  # noqa: S310
         except urllib.error.HTTPError:
             outcome[0] = ""  # it refuses this page, but it is there
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever it is, it is the answer
             outcome[0] = str(getattr(error, "reason", error))
         else:
             outcome[0] = ""

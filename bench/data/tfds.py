@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.api import Split, Splits
+from bench.api import Progress, Split, Splits
 from bench.errors import DataError
 
 TFRECORD_FRAMING = 16  # bytes around each record: its length and two checksums
 READ_BATCH = 500
 WATCH_SECONDS = 0.5
-Progress = Callable[[str, int, int], None]
 
 
 def default_data_dir() -> Path:
@@ -43,7 +42,8 @@ def version(name: str, data_dir: Path) -> str | None:
 
 def on_disk(data_dir: Path) -> list[str]:
     """Return the names of the data sets that lie prepared in a TFDS data directory."""
-    found = data_dir.glob("*/**/dataset_info.json") if data_dir.is_dir() else []
+    depths = ("*", "*/*")  # NAME or NAME/CONFIG; nothing deeper, since downloads may lie there unpacked
+    found = [path for depth in depths for path in data_dir.glob(f"{depth}/[0-9]*/dataset_info.json")]
     return sorted({str(path.parent.parent.relative_to(data_dir)) for path in found})
 
 
@@ -106,7 +106,7 @@ def _watch_download(builder: Any, data_dir: Path, progress: Progress) -> Iterato
 
 def _size(folder: Path) -> int:
     size = 0
-    for path in folder.rglob("*"):
+    for path in [*folder.glob("*"), *folder.glob("*.tmp.*/*")]:
         with suppress(OSError):  # TFDS renames files while we look
             size += path.stat().st_size if path.is_file() else 0
     return size
@@ -129,7 +129,7 @@ def _read(builder: Any, split: str, shape: tuple[int, ...], progress: Progress) 
 
 
 def _find(name: str, data_dir: Path) -> Path | None:
-    folders = [path.parent for path in (data_dir / name).glob("*/dataset_info.json")]
+    folders = [path.parent for path in (data_dir / name).glob("[0-9]*/dataset_info.json")]
     return max(folders, key=lambda folder: _numbers(folder.name), default=None)
 
 
@@ -139,7 +139,12 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _check_files(folder: Path) -> int:
     """Return the bytes of all splits, once each split's files are known to be there in full."""
-    info = json.loads((folder / "dataset_info.json").read_text())
+    try:
+        info = json.loads((folder / "dataset_info.json").read_text())
+    except ValueError as error:
+        raise DataError(
+            f"{folder / 'dataset_info.json'} is damaged ({error}). Copy or prepare the data again."
+        ) from error
     sizes = []
     for split in info["splits"]:
         shards = [int(length) for length in split["shardLengths"]]

@@ -7,21 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.data.cache import DataInfo, DataSource
 from bench.environment import Device
-from bench.plugins import Plugin
+from bench.execution.planning import Trial
 from bench.records import Outcome
-from bench.spec import TrialSpec
 
 
 @dataclass(frozen=True)
 class TrialJob:
     """All that the process of a trial needs."""
 
-    spec: TrialSpec
-    architecture: Plugin
-    data: DataSource
-    info: DataInfo
+    trial: Trial
     device: Device
     folder: Path
     logits_dtype: str

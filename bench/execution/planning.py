@@ -6,16 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.data.cache import DataInfo, DataSource, find, prepare
+from bench.data.cache import DataInfo, DataSource, Prepared, find, prepare
 from bench.data.splits import held_out
 from bench.errors import DataError, UsageError
 from bench.execution.server import ForkServer, WorkDiedError, WorkFailedError
 from bench.plugins import Plugin, PluginChoice
 from bench.recipes import Recipe
-from bench.records import Status, TrialRecord
+from bench.records import Status, TrialRecord, last_attempts
 from bench.spec import PluginSpec, TrialSpec
-
-RETRIED = {Status.FAILED, Status.DIVERGED, Status.TIMEOUT}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,55 +35,54 @@ class Trial:
     spec: TrialSpec
     architecture: Plugin
     source: DataSource
-    info: DataInfo
+    prepared: Prepared
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """Which trials are run although they have ended before, and how their logits are stored."""
+    """Which trials are run although they have ended before."""
 
     force: bool = False
     retry_failed: bool = False
-    logits_dtype: str = "float32"
 
 
 def prepare_sources(
     sources: Sequence[DataSource], server: ForkServer, progress: Callable[[str, int, int], None]
-) -> list[DataInfo]:
-    """Return what is known of each data set, after preparing those that are not in the cache yet.
+) -> list[Prepared]:
+    """Return each data set in the cache, after preparing those that are not there yet.
 
     Raises:
         DataError, PluginError: a data set cannot be had.
 
     """
     known = [find(source) for source in sources]  # all of them first: what is absent shows within seconds
-    return [info or _prepare(source, server, progress) for source, info in zip(sources, known, strict=True)]
+    return [found or _prepare(source, server, progress) for source, found in zip(sources, known, strict=True)]
 
 
-def _prepare(source: DataSource, server: ForkServer, progress: Callable[[str, int, int], None]) -> DataInfo:
+def _prepare(source: DataSource, server: ForkServer, progress: Callable[[str, int, int], None]) -> Prepared:
     try:
         return server.run(prepare_in_fork, source, on_event=lambda event: progress(*event))  # type: ignore[no-any-return]
     except (WorkFailedError, WorkDiedError) as error:
         raise DataError(f"data set {source.choice.label} cannot be prepared: {error}") from error
 
 
-def prepare_in_fork(source: DataSource, send: Callable[[Any], None]) -> DataInfo:
+def prepare_in_fork(source: DataSource, send: Callable[[Any], None]) -> Prepared:
     """Prepare a data set; called in a fork of the server."""
     return prepare(source, lambda what, done, total: send((what, done, total)))
 
 
-def plan(request: Request, infos: Sequence[DataInfo]) -> list[Trial]:
+def plan(request: Request, prepared: Sequence[Prepared]) -> list[Trial]:
     """Return the sweep's trials: seed by seed, so that a cut-off sweep has compared all architectures already.
 
     Raises:
         UsageError: the batch is larger than a training set.
 
     """
-    for source, info in zip(request.sources, infos, strict=True):
-        _check_batch_size(request.recipe, source, info)
+    for source, data in zip(request.sources, prepared, strict=True):
+        _check_batch_size(request.recipe, source, data.info)
     trials = [
-        _trial(request, architecture, source, info, seed)
-        for source, info in zip(request.sources, infos, strict=True)
+        _trial(request, architecture, source, data, seed)
+        for source, data in zip(request.sources, prepared, strict=True)
         for seed in range(request.seeds)
         for architecture in request.architectures
     ]
@@ -94,28 +91,29 @@ def plan(request: Request, infos: Sequence[DataInfo]) -> list[Trial]:
 
 def remaining(trials: Sequence[Trial], records: Sequence[TrialRecord], machine: str, policy: Policy) -> list[Trial]:
     """Return the trials that have not ended on this machine, and those that the policy runs again."""
-    last = {record.trial_id: record for record in records if record.environment.machine == machine}
+    here = [record for record in records if record.environment.machine == machine]
+    last = last_attempts(here, lambda record: record.trial_id)
 
     def runs(trial: Trial) -> bool:
         record = last.get(trial.spec.trial_id)
         if policy.force or record is None or record.status == Status.INTERRUPTED:
             return True
-        return policy.retry_failed and record.status in RETRIED
+        return policy.retry_failed and record.status.is_failure
 
     return [trial for trial in trials if runs(trial)]
 
 
-def _trial(request: Request, architecture: PluginChoice, source: DataSource, info: DataInfo, seed: int) -> Trial:
+def _trial(request: Request, architecture: PluginChoice, source: DataSource, data: Prepared, seed: int) -> Trial:
     spec = TrialSpec(
         architecture=_plugin_spec(architecture),
         dataset=_plugin_spec(source.choice),
-        data_fingerprint=info.fingerprint,
+        data_fingerprint=data.info.fingerprint,
         recipe=request.recipe,
         precision=request.precision,
         backend=request.backend,
         seed=seed,
     )
-    return Trial(spec, architecture.plugin, source, info)
+    return Trial(spec, architecture.plugin, source, data)
 
 
 def _plugin_spec(choice: PluginChoice) -> PluginSpec:

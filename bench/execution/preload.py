@@ -18,4 +18,5 @@ import sklearn.metrics  # noqa: E402
 import sklearn.model_selection  # noqa: E402, F401
 import tensorflow  # noqa: E402, F401
 
-import bench.execution.trial  # noqa: E402, F401
+import bench.execution.trial  # noqa: E402
+import bench.layers  # noqa: E402, F401

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 from bench.environment import Device, Environment
-from bench.errors import BenchError, DataError, DivergedError, PluginError, TrialError, UnsuitableError
+from bench.errors import DataError, DivergedError, PluginError, TrialError, UnsuitableError
 from bench.events import Epoch
 from bench.execution import job
-from bench.execution.planning import Policy, Trial
+from bench.execution.planning import Trial
 from bench.execution.server import ForkServer, WorkDiedError, WorkFailedError
+from bench.execution.signals import sigterm_as_interrupt, uninterrupted
 from bench.records import Outcome, Reason, Status, TrialRecord
 from bench.store import Attempt, Store
 
@@ -42,7 +42,7 @@ class Runner:
     server: ForkServer
     device: Device
     environment: Environment
-    policy: Policy
+    logits_dtype: str
     observer: Observer
 
     def run(self, trials: Sequence[Trial]) -> list[TrialRecord]:
@@ -53,7 +53,7 @@ class Runner:
             StoreError: a record cannot be written.
 
         """
-        with _terminate_as_interrupt():
+        with sigterm_as_interrupt():
             return [self._run_one(trial) for trial in trials]
 
     def _run_one(self, trial: Trial) -> TrialRecord:
@@ -64,9 +64,9 @@ class Runner:
         try:
             outcome = self._work(trial, attempt, history)
             ended: dict[str, Any] = {"status": Status.OK, **vars(outcome)}
-        except (BenchError, WorkFailedError, WorkDiedError) as error:
+        except Exception as error:  # whatever it is, it becomes this trial's record, and the others go on
             ended = failure_of(error, self.device.kind)
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C, or whoever reads our output has gone
             ended = {"status": Status.INTERRUPTED, "reason": Reason.USER, "message": "interrupted by the user"}
             self._finish(trial, attempt, history, start, ended)
             raise
@@ -74,15 +74,7 @@ class Runner:
 
     def _work(self, trial: Trial, attempt: Attempt, history: list[Epoch]) -> Outcome:
         _check_image_size(trial)
-        work = job.TrialJob(
-            trial.spec,
-            trial.architecture,
-            trial.source,
-            trial.info,
-            self.device,
-            attempt.folder,
-            self.policy.logits_dtype,
-        )
+        work = job.TrialJob(trial, self.device, attempt.folder.resolve(), self.logits_dtype)
 
         def receive(event: Any) -> None:
             if isinstance(event, Epoch):
@@ -103,12 +95,13 @@ class Runner:
             seconds=time.monotonic() - start,
             **ended,
         )
-        attempt.commit(record, history)
+        with uninterrupted():
+            attempt.commit(record, history)
         self.observer.trial_ended(record)
         return record
 
 
-def failure_of(error: BenchError | WorkFailedError | WorkDiedError, device: str) -> dict[str, Any]:
+def failure_of(error: Exception, device: str) -> dict[str, Any]:
     """Return status, reason, message and traceback of a trial that raised, or whose process died."""
     status, reason, message = Status.FAILED, Reason.EXCEPTION, str(error)
     match error:
@@ -135,22 +128,8 @@ def failure_of(error: BenchError | WorkFailedError | WorkDiedError, device: str)
     return {"status": status, "reason": reason, "message": message, "traceback": "\n".join(notes)}
 
 
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, so that a job that is told to end leaves its record."""
-
-    def interrupt(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _check_image_size(trial: Trial) -> None:
-    height, width, _ = trial.info.image_shape
+    height, width, _ = trial.prepared.info.image_shape
     least = trial.architecture.info.min_size
     if min(height, width) < least:
         raise UnsuitableError(

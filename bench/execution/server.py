@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BackendError, BenchError
+from bench.execution.signals import uninterrupted
 
 PRELOAD = "bench.execution.preload"
 POLITE_SECONDS = 5.0
+SERVER_DIED = 255  # what Python's fork server gives for a process whose end it could not see
 LOG_LINES = 15
 
 
@@ -61,7 +63,7 @@ class ForkServer:
             self._log = Path(log.name)
         self._checked = False
 
-    def start(self) -> None:
+    def _start(self) -> None:
         """Start importing the backend, without waiting for it."""
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user's own choice is: a trial names its backend
@@ -122,16 +124,25 @@ class ForkServer:
         on_event: Callable[[Any], None],
         log: Path | None,
     ) -> Any:
-        self.start()
+        self._start()
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_child, args=(theirs, function, arguments, log), daemon=True)
-        process.start()
-        theirs.close()
-        try:
-            return _listen(ours, process, on_event)
-        finally:
-            _stop(process)
-            ours.close()
+        with ours:
+            process = self._context.Process(target=_child, args=(theirs, function, arguments, log), daemon=True)
+            try:
+                process.start()
+            except (EOFError, OSError) as error:  # the server itself has died; the next work starts another
+                raise WorkDiedError(SERVER_DIED) from error
+            finally:
+                theirs.close()
+            try:
+                answer = _listen(ours, process, on_event)
+            except BaseException:
+                _end(process)
+                raise
+            with uninterrupted():
+                process.join(POLITE_SECONDS)
+                _end(process)
+            return answer
 
     def _last_lines(self) -> str:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_LINES:])
@@ -175,13 +186,14 @@ def _listen(connection: Connection, process: Any, on_event: Callable[[Any], None
             raise error
 
 
-def _stop(process: Any) -> None:
-    """End the process: it has a moment to end by itself, then SIGTERM, then SIGKILL."""
-    for end in (lambda: None, process.terminate, process.kill):
-        end()
-        process.join(POLITE_SECONDS if end != process.kill else None)
-        if process.exitcode is not None:
-            return
+def _end(process: Any) -> None:
+    """End the process if it still runs: SIGTERM, and after a moment SIGKILL."""
+    if process.exitcode is None:
+        process.terminate()
+        process.join(POLITE_SECONDS)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
 
 
 def _child(connection: Connection, function: Callable[..., Any], arguments: tuple[Any, ...], log: Path | None) -> None:

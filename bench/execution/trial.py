@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -11,16 +12,17 @@ import numpy as np
 import tensorflow as tf
 
 from bench.api import ImageShape, Splits
-from bench.data.cache import open_splits
+from bench.data.cache import DataInfo, open_splits
 from bench.data.pipeline import TrainingData, batches
 from bench.data.splits import divide, everything
 from bench.environment import Device, usable_cores
 from bench.errors import BackendError, BadModelError, DivergedError, PluginError
 from bench.evaluation import BATCH_SIZE, collect_logits, score
-from bench.events import Epoch, Phase, Progress
+from bench.events import Epoch, Phase, Step
 from bench.execution.job import TrialJob
 from bench.measurement import Stopwatch, inference_images_per_second, parameter_counts, peak_memory_bytes
 from bench.plugins import Plugin, load_module
+from bench.recipes import Recipe
 from bench.records import Outcome
 from bench.spec import TrialSpec
 from bench.steps import CompiledSteps, Normalization, Objective, compile_steps
@@ -38,25 +40,26 @@ def run_trial(job: TrialJob, send: Send) -> Outcome:
         DataError, PluginError: the images cannot be loaded, read or divided.
 
     """
-    spec, recipe, watch = job.spec, job.spec.recipe, Stopwatch()
+    spec, info, watch = job.trial.spec, job.trial.prepared.info, Stopwatch()
+    recipe = spec.recipe
     send(Phase("loading"))
     _prepare_process(spec, job.device)
     with watch.phase("data"):
-        splits = open_splits(job.data)
+        splits = open_splits(job.trial.source, job.trial.prepared)
         training, validation = divide(splits, recipe.validation_fraction, spec.seed)
-        flip = job.data.choice.plugin.info.horizontal_flip
-        data = TrainingData(training, job.info.image_shape, recipe, flip, spec.seed)
+        flip = job.trial.source.choice.plugin.info.horizontal_flip
+        data = TrainingData(training, info.image_shape, recipe, flip, spec.seed)
     send(Phase("building"))
     with watch.phase("build"):
         keras.utils.set_random_seed(spec.seed)  # again: a data set's `load` may have set another
-        model = build_model(job.architecture, spec, job.info.image_shape, len(splits.class_names))
+        model = build_model(job.trial.architecture, spec, info.image_shape, len(splits.class_names))
         per_epoch = recipe.steps_per_epoch(len(training))
         optimizer = build_optimizer(recipe, model, per_epoch * recipe.total_epochs(len(training)), spec.precision)
         jit_compile = job.device.kind == "GPU"
-        normalization = _normalization(job)
+        normalization = _normalization(spec.recipe, info)
         objective = Objective(recipe.label_smoothing, recipe.l2)
-        steps = compile_steps(model, optimizer, job.info.image_shape, normalization, objective, jit_compile=jit_compile)
-        check_outputs(steps, splits, job)
+        steps = compile_steps(model, optimizer, info.image_shape, normalization, objective, jit_compile=jit_compile)
+        check_outputs(steps, splits, info.image_shape, job.trial.architecture.path)
     send(Phase("training"))
     trained = train(steps, optimizer, data, validation, _reporter(send))
     skipped = skipped_steps(optimizer, trained.steps)
@@ -68,14 +71,14 @@ def run_trial(job: TrialJob, send: Send) -> Outcome:
     send(Phase("evaluating"))
     with watch.phase("evaluation"):
         test = everything(splits.test)
-        logits = collect_logits(steps, test, job.info.image_shape)
+        logits = collect_logits(steps, test, info.image_shape)
         if not np.isfinite(logits).all():
             raise DivergedError("the trained model's logits of the test images are not all finite numbers.")
         scores = score(logits, test.split.labels)
         stored = logits.astype(job.logits_dtype)
         write_predictions(job.folder, stored, test.split.labels, scores.confusion_matrix)
     with watch.phase("inference_timing"):
-        sample = next(batches(test, job.info.image_shape, BATCH_SIZE))
+        sample = next(batches(test, info.image_shape, BATCH_SIZE))
         inference_speed = inference_images_per_second(steps.predict, sample)
     parameters, trainable = parameter_counts(model)
     return Outcome(
@@ -107,8 +110,8 @@ def run_trial(job: TrialJob, send: Send) -> Outcome:
             "test_images": len(test),
             "threads": int(os.environ.get("TF_NUM_INTRAOP_THREADS") or usable_cores()),
             "skipped_steps": skipped,
-            "channel_mean": job.info.channel_mean,
-            "channel_std": job.info.channel_std,
+            "channel_mean": info.channel_mean,
+            "channel_std": info.channel_std,
             "tf32": job.device.kind == "GPU" and tf.config.experimental.tensor_float_32_execution_enabled(),
         },
     )
@@ -141,18 +144,18 @@ def build_model(plugin: Plugin, spec: TrialSpec, shape: ImageShape, classes: int
     return model
 
 
-def check_outputs(steps: CompiledSteps, splits: Splits, job: TrialJob) -> None:
+def check_outputs(steps: CompiledSteps, splits: Splits, shape: ImageShape, path: Path) -> None:
     """Look at the untrained model's answers to some training images.
 
     Raises:
         BadModelError: they are probabilities where logits are due.
 
     """
-    images = next(batches(everything(splits.train), job.info.image_shape, 8))
+    images = next(batches(everything(splits.train), shape, 8))
     outputs = steps.predict(images)
     if (outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=0.02):
         raise BadModelError(
-            f"{job.architecture.path}: the model's outputs are probabilities (they are positive and sum to 1), logits "
+            f"{path}: the model's outputs are probabilities (they are positive and sum to 1), logits "
             "are due. Remove the softmax: leave `activation` of the last layer away; the loss applies it."
         )
 
@@ -161,10 +164,10 @@ def _prepare_process(spec: TrialSpec, device: Device) -> None:
     gpus = tf.config.list_physical_devices("GPU")
     if device.kind == "GPU" and not gpus:
         raise BackendError(f"{device.name} is there, but TensorFlow cannot use it any more. Run `bench doctor`.")
-    for gpu in gpus:
+    used = gpus[:1] if device.kind == "GPU" else []
+    tf.config.set_visible_devices(used, "GPU")
+    for gpu in used:
         tf.config.experimental.set_memory_growth(gpu, enable=True)
-    if device.kind == "CPU":
-        tf.config.set_visible_devices([], "GPU")
     keras.config.set_image_data_format("channels_last")  # whatever the user's keras.json says
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
@@ -172,19 +175,19 @@ def _prepare_process(spec: TrialSpec, device: Device) -> None:
     keras.utils.set_random_seed(spec.seed)
 
 
-def _normalization(job: TrialJob) -> Normalization:
-    if job.spec.recipe.normalization == "symmetric":
-        channels = job.info.image_shape[2]
+def _normalization(recipe: Recipe, info: DataInfo) -> Normalization:
+    if recipe.normalization == "symmetric":
+        channels = info.image_shape[2]
         return Normalization((2 / 255,) * channels, (-1.0,) * channels)
-    mean, std = job.info.channel_mean, job.info.channel_std
+    mean, std = info.channel_mean, info.channel_std
     pairs = list(zip(mean, std, strict=True))
     return Normalization(tuple(1 / (255 * s) for _, s in pairs), tuple(-m / s for m, s in pairs))
 
 
-def _reporter(send: Send) -> Callable[[Progress | Epoch], None]:
+def _reporter(send: Send) -> Callable[[Step | Epoch], None]:
     """Send on everything, and write each epoch into the trial's log."""
 
-    def report(event: Progress | Epoch) -> None:
+    def report(event: Step | Epoch) -> None:
         if isinstance(event, Epoch):
             print(event.line(), flush=True)
         send(event)

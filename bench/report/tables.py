@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bench.recipes import recipe_label
-from bench.records import Status, TrialRecord
+from bench.records import Status, TrialRecord, last_attempts
 from bench.report.statistics import mean_interval
 
 IDENTITY = ["dataset", "architecture", "recipe", "precision", "backend", "machine", "environment"]
@@ -31,7 +31,6 @@ ACCURACY = ["test_accuracy_mean", "test_accuracy_ci95_low", "test_accuracy_ci95_
 COUNTS = ["failures", "skipped"]
 LEADERBOARD = [*IDENTITY, "seeds", *ACCURACY, *AVERAGED, *COUNTS, *SOURCES]
 WHOLE_NUMBERS = ["seeds", "parameters", "trainable_parameters", "peak_memory_bytes", *COUNTS]
-FAILURES = [Status.FAILED, Status.DIVERGED, Status.TIMEOUT]
 
 
 def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
@@ -46,25 +45,22 @@ def leaderboard(records: Sequence[TrialRecord]) -> pd.DataFrame:
     """
     if not records:
         return pd.DataFrame(columns=LEADERBOARD)
-    attempts = _last_attempts(trials_table(records))
+    attempts = trials_table(list(last_attempts(records, _environment_key).values()))
     rows = [_summarize(group) for _, group in attempts.groupby(SETTING, sort=False, dropna=False)]
     table = pd.DataFrame(rows, columns=LEADERBOARD).astype(dict.fromkeys(WHOLE_NUMBERS, "Int64"))
     order = ["dataset", "test_accuracy_mean", "architecture", "environment"]
     return table.sort_values(order, ascending=[True, False, True, True], ignore_index=True)
 
 
-def _last_attempts(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return each trial's last attempt in each environment; an interrupted one only where there is no other."""
-    interrupted = trials["status"] == Status.INTERRUPTED
-    ordered = pd.concat([trials[interrupted], trials[~interrupted]])
-    return ordered.drop_duplicates(["trial_id", *SETTING], keep="last")
+def _environment_key(record: TrialRecord) -> tuple[str, str, str]:
+    return record.trial_id, record.environment.machine, record.environment.software
 
 
 def _summarize(group: pd.DataFrame) -> dict[str, Any]:
     ended_well = group[group["status"] == Status.OK]
     row: dict[str, Any] = {column: group.iloc[0][column] for column in SETTING}
     row["seeds"] = len(ended_well)
-    row["failures"] = int(group["status"].isin(FAILURES).sum())
+    row["failures"] = sum(Status(status).is_failure for status in group["status"])
     row["skipped"] = int((group["status"] == Status.SKIPPED).sum())
     if not len(ended_well):
         return row
