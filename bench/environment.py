@@ -22,8 +22,19 @@ from bench.errors import BackendError
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 BACKENDS = ("tensorflow",)
 PACKAGES = ("keras", "tensorflow", "numpy", "pillow", "scikit-learn", "tensorflow-datasets")
-SETTINGS = ("TF_", "XLA_", "OMP_", "MKL_", "DNNL_", "NVIDIA_TF32")  # variables that change results or speed
-UNIMPORTANT = {"TF_CPP_MIN_LOG_LEVEL"}
+SETTINGS = (  # the starts of variables that change results or speed; not all of TF_*, which is Terraform's too
+    "DNNL_",
+    "MKL_",
+    "NVIDIA_TF32",
+    "OMP_",
+    "ONEDNN_",
+    "TF_CUDNN_",
+    "TF_DETERMINISTIC_",
+    "TF_ENABLE_",
+    "TF_NUM_",
+    "TF_XLA_",
+    "XLA_",
+)
 RESULT_SOURCES = ("data/", "evaluation", "execution/trial", "layers", "measurement", "recipes", "steps", "training")
 DECIDING_PACKAGES = (
     "keras",
@@ -179,7 +190,7 @@ def describe(device: Device) -> Environment:
 
 def settings() -> dict[str, str]:
     """Return the environment variables that change results or speed, those that are set."""
-    names = (name for name in os.environ if name.startswith(SETTINGS) and name not in UNIMPORTANT)
+    names = (name for name in os.environ if name.startswith(SETTINGS))
     return {name: os.environ[name] for name in sorted(names)}
 
 

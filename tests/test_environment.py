@@ -105,6 +105,7 @@ def test_variables_that_change_results_or_speed_make_another_environment(monkeyp
     plain = describe(Device("CPU", "a processor"))
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    monkeypatch.setenv("TF_CLI_CONFIG_FILE", "terraform's")
     changed = describe(Device("CPU", "a processor"))
     assert changed.settings == {**plain.settings, "TF_ENABLE_ONEDNN_OPTS": "0"}
     assert changed.software == f"{plain.software}, TF_ENABLE_ONEDNN_OPTS=0"

@@ -53,8 +53,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
         environment = describe(device)
         policy = Policy(force=arguments.force, retry_failed=arguments.retry_failed)
         todo = remaining(trials, before, environment.machine, policy)
-        if not arguments.quiet:
-            _announce(trials, todo, request, device.name)
+        _announce(trials, todo, request, device.name, arguments.quiet)
         if todo:
             server.check()  # here, so that the first trial's seconds hold no import
         try:
@@ -65,10 +64,14 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     return int(any(_is_bad(record) for record in ended) or not any(record.status == Status.OK for record in ended))
 
 
-def _announce(trials: Sequence[Trial], todo: Sequence[Trial], request: Request, device: str) -> None:
+def _announce(trials: Sequence[Trial], todo: Sequence[Trial], request: Request, device: str, quiet: bool) -> None:
+    if quiet:
+        return
     done = len(trials) - len(todo)
     ended = f", {done} of them ended before (--force runs them again)" if done else ""
     print(f"{len(trials)} trial{'s' * (len(trials) != 1)} in {request.precision} on {device}{ended}", flush=True)
+    if todo:
+        print("importing TensorFlow, once for all of them ...", flush=True)
 
 
 def _report(store: Store, trials: Sequence[Trial], machine: str, arguments: argparse.Namespace) -> list[TrialRecord]:

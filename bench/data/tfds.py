@@ -105,10 +105,13 @@ def _watch_download(builder: Any, data_dir: Path, progress: Progress) -> Iterato
 
 
 def _size(folder: Path) -> int:
+    """Return the bytes below a folder, without what TFDS has unpacked or was given by hand."""
     size = 0
-    for path in [*folder.glob("*"), *folder.glob("*.tmp.*/*")]:
-        with suppress(OSError):  # TFDS renames files while we look
-            size += path.stat().st_size if path.is_file() else 0
+    for root, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in ("extracted", "manual")]
+        for name in files:
+            with suppress(OSError):  # TFDS renames files while we look
+                size += Path(root, name).stat().st_size
     return size
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.environment import Device
 from bench.execution.planning import Trial
-from bench.records import Outcome
 
 
 @dataclass(frozen=True)
@@ -20,10 +17,3 @@ class TrialJob:
     device: Device
     folder: Path
     logits_dtype: str
-
-
-def run(job: TrialJob, send: Callable[[Any], None]) -> Outcome:
-    """Run the trial; called in a fork of the server, where TensorFlow is imported already."""
-    from bench.execution.trial import run_trial
-
-    return run_trial(job, send)

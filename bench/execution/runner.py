@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bench.environment import Device, Environment
 from bench.errors import DataError, DivergedError, PluginError, TrialError, UnsuitableError
 from bench.events import Epoch
-from bench.execution import job
+from bench.execution.job import TrialJob
 from bench.execution.planning import Trial
 from bench.execution.server import ForkServer, WorkDiedError, WorkFailedError
 from bench.execution.signals import sigterm_as_interrupt, uninterrupted
@@ -74,14 +74,14 @@ class Runner:
 
     def _work(self, trial: Trial, attempt: Attempt, history: list[Epoch]) -> Outcome:
         _check_image_size(trial)
-        work = job.TrialJob(trial, self.device, attempt.folder.resolve(), self.logits_dtype)
+        work = TrialJob(trial, self.device, attempt.folder.resolve(), self.logits_dtype)
 
         def receive(event: Any) -> None:
             if isinstance(event, Epoch):
                 history.append(event)
             self.observer.trial_event(event)
 
-        return self.server.run(job.run, work, on_event=receive, log=attempt.log)  # type: ignore[no-any-return]
+        return self.server.run(run_in_fork, work, on_event=receive, log=attempt.log)  # type: ignore[no-any-return]
 
     def _finish(
         self, trial: Trial, attempt: Attempt, history: list[Epoch], start: float, ended: dict[str, Any]
@@ -99,6 +99,13 @@ class Runner:
             attempt.commit(record, history)
         self.observer.trial_ended(record)
         return record
+
+
+def run_in_fork(job: TrialJob, send: Callable[[Any], None]) -> Outcome:
+    """Run a trial; called in a fork of the server, where TensorFlow is imported already."""
+    from bench.execution.trial import run_trial
+
+    return run_trial(job, send)
 
 
 def failure_of(error: Exception, device: str) -> dict[str, Any]:
