@@ -35,7 +35,19 @@ SETTINGS = (  # the starts of variables that change results or speed; not all of
     "TF_XLA_",
     "XLA_",
 )
-RESULT_SOURCES = ("data/", "evaluation", "execution/trial", "layers", "measurement", "recipes", "steps", "training")
+RESULT_SOURCES = (
+    "data/images",
+    "data/pipeline",
+    "data/splits",
+    "data/tfds",
+    "evaluation",
+    "execution/trial",
+    "layers",
+    "measurement",
+    "recipes",
+    "steps",
+    "training",
+)
 DECIDING_PACKAGES = (
     "keras",
     "tensorflow",
