@@ -22,10 +22,10 @@ def parse_pairs(text: str, where: str) -> dict[str, Any]:
     """
     try:
         pairs: dict[str, Any] = tomllib.loads(f"pairs = {{{text}}}")["pairs"]
-    except tomllib.TOMLDecodeError as error:
+    except tomllib.TOMLDecodeError:
         raise UsageError(
-            f"{where}: cannot read {text!r} ({error}). Expected KEY=VALUE[,KEY=VALUE...] with TOML values, "
-            "such as depth=56 or name='text' (quotes within quotes for the shell) or flag=true."
+            f"{where}: cannot read {text!r}. Expected KEY=VALUE[,KEY=VALUE...] with TOML values, such as depth=56, "
+            "rate=0.5, flag=true or name='text'. Text needs quotes, and the shell quotes around those: \"name='text'\"."
         ) from None
     return pairs
 

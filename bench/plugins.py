@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from bench.api import Architecture, Dataset
-from bench.errors import PluginError, unknown_name
+from bench.errors import PluginError, UsageError, unknown_name
 from bench.literals import format_reference, is_plain, replace_defaults, split_reference
 
 Kind = Literal["architecture", "dataset"]
@@ -74,11 +74,13 @@ class Registry:
         """Resolve `NAME[:KEY=VALUE,...]`.
 
         Raises:
-            UsageError: no plugin has that name, or it has no such parameter, or the value has another type.
+            UsageError: no plugin has that name, it has no such parameter, or a value has another type.
             PluginError: the plugin's file is broken.
 
         """
         name, changes = split_reference(reference)
+        if "," in name:
+            raise UsageError(f"{self.kind} {name!r}: names are separated by spaces, and parameters follow a colon.")
         if name not in self.plugins:
             raise unknown_name(self.kind, name, self.plugins)
         plugin = self.plugins[name]
@@ -175,7 +177,8 @@ def _user_folders(kind: Kind, folders: Iterable[Path]) -> list[Path]:
     found = []
     for folder in folders:
         if not any((folder / name).is_dir() for name in FOLDERS.values()):
-            raise PluginError(f"--plugins {folder}: expected a folder that holds architectures/ or datasets/.")
+            hint = f" Did you mean --plugins {folder.parent}?" if folder.name in FOLDERS.values() else ""
+            raise PluginError(f"--plugins {folder}: expected a folder that holds architectures/ or datasets/.{hint}")
         found.append(folder / FOLDERS[kind])
     return found
 

@@ -383,6 +383,21 @@ class TestTfds:
         assert f"Copy its prepared folder to {tmp_path / 'cifar10'}" in message
         assert "--data-dir or TFDS_DATA_DIR. On disk there: mnist." in message
 
+    def test_data_that_is_elsewhere_is_pointed_at(self, source, tmp_path, monkeypatch):
+        monkeypatch.setattr(network, "unreachable", lambda url: "no answer")
+        (tmp_path / "cifar10" / "3.0.2").mkdir(parents=True)
+        (tmp_path / "cifar10" / "3.0.2" / "dataset_info.json").write_text("{}")
+        with pytest.raises(DataError, match=f"Did you mean --data-dir {tmp_path}[?]"):
+            find(source("cifar10", data_dir=tmp_path / "cifar10"))
+        entry = tmp_path / "cache" / "cifar10" / "0123"
+        entry.mkdir(parents=True)
+        (entry / "info.json").write_text("{}")
+        (tmp_path / "other").mkdir()
+        with pytest.raises(
+            DataError, match="It was prepared before from another folder: name that one with --data-dir"
+        ):
+            find(source("cifar10", data_dir=tmp_path / "other" / "deep"))
+
     def test_a_host_that_answers_is_reachable(self):
         server = subprocess.Popen(
             [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"],

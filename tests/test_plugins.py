@@ -90,6 +90,11 @@ def test_a_folder_without_plugins_is_an_error(tmp_path):
         discover("architecture", [tmp_path])
 
 
+def test_a_plugin_folder_one_level_too_deep_is_recognised(plugins):
+    with pytest.raises(PluginError, match=f"Did you mean --plugins {plugins}[?]"):
+        discover("architecture", [plugins / "architectures"])
+
+
 def test_a_misspelt_name_answers_with_the_nearest():
     with pytest.raises(UsageError, match=r"unknown architecture 'baselin_cnn'\. Did you mean baseline_cnn"):
         discover("architecture").choose("baselin_cnn")

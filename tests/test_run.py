@@ -113,9 +113,11 @@ def test_what_has_ended_is_not_run_again_unless_forced(run, records):
     code, out, _ = run("--seeds", 2)
     assert code == 0
     assert "2 trials in float32" in out
-    assert "1 of them ended before" in out
+    assert "1 of them ended before (--force runs them again, --retry-failed those that failed)" in out
     assert len(records()) == 2
-    assert run("--seeds", 2)[0] == 0
+    code, out, _ = run("--seeds", 2)
+    assert code == 0
+    assert "nothing is left to run" in out
     assert len(records()) == 2
     assert run("--force")[0] == 0
     assert len(records()) == 3
@@ -325,6 +327,9 @@ def test_a_sweep_of_nothing_but_skipped_trials_is_not_well(run):
         (["--batch-size", "58"], "a batch of 58 is larger than the 57 training images of tiny_data (of 64"),
         (["--learning-rate", "-1"], "learning_rate must be above 0"),
         (["--learning-rate", "fast"], "argument --learning-rate: invalid float value: 'fast'"),
+        (["--set", "epochs=3", "learning_rate=0.1"], "epochs is given twice: by --set and by --epochs"),
+        (["--set", "optimizer=adamw"], "Text needs quotes"),
+        (["--arch", "tiny_net,tiny_net"], "names are separated by spaces, and parameters follow a colon"),
         (["--seeds", "0"], "--seeds must be at least 1; got 0"),
         (["--seeds", "x"], "argument --seeds: invalid int value: 'x'"),
         (["--precision", "int8"], "argument --precision: invalid choice: 'int8'"),

@@ -48,7 +48,8 @@ def _table(dataset: str, rows: pd.DataFrame) -> Table:
     result = Table(title=escape(dataset), caption=facts, title_justify="left", caption_justify="left")
     shown = display_rows(rows)
     for column in shown.columns:
-        result.add_column(column, justify="left" if column in LEFT else "right", overflow="fold")
+        header = column.replace(" ", "\n")  # narrow, so that the table fits into 80 columns
+        result.add_column(header, justify="left" if column in LEFT else "right", overflow="fold")
     for row in shown.itertuples(index=False):
         result.add_row(*map(escape, row))
     return result

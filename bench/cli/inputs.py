@@ -49,6 +49,8 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
         overrides |= parse_pairs(pair, "--set")
     for key in ("epochs", "batch_size", "learning_rate"):
         value = getattr(arguments, key)
+        if value is not None and key in overrides:
+            raise UsageError(f"{key} is given twice: by --set and by --{key.replace('_', '-')}. Leave one away.")
         if value is not None:
             overrides[key] = value
     return resolve_recipe(arguments.recipe, overrides)

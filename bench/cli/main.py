@@ -31,6 +31,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bench: error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("bench: interrupted", file=sys.stderr)
+        print("bench: interrupted; the same command goes on with what has not ended", file=sys.stderr)
         return INTERRUPTED
     return code

@@ -132,7 +132,7 @@ class Bars(Plain):
 def summary(record: TrialRecord) -> str:
     """Return how a trial ended in one line."""
     if record.status != Status.OK:
-        return f"{record.status} ({record.reason}): {record.message}"
+        return f"{record.status} ({record.reason})"  # its message is printed at the end, where it is found
     metrics = record.metrics
     speed = metrics["train_images_per_second"]
     training = f", training {speed:,.0f} images/s" if speed else ""

@@ -68,10 +68,10 @@ def _announce(trials: Sequence[Trial], todo: Sequence[Trial], request: Request, 
     if quiet:
         return
     done = len(trials) - len(todo)
-    ended = f", {done} of them ended before (--force runs them again)" if done else ""
-    print(f"{len(trials)} trial{'s' * (len(trials) != 1)} in {request.precision} on {device}{ended}", flush=True)
-    if todo:
-        print("importing TensorFlow, once for all of them ...", flush=True)
+    print(f"{len(trials)} trial{'s' * (len(trials) != 1)} in {request.precision} on {device}", flush=True)
+    if done:
+        print(f"{done} of them ended before (--force runs them again, --retry-failed those that failed)", flush=True)
+    print("importing TensorFlow, once for all of them ..." if todo else "nothing is left to run", flush=True)
 
 
 def _report(store: Store, trials: Sequence[Trial], machine: str, arguments: argparse.Namespace) -> list[TrialRecord]:

@@ -140,11 +140,15 @@ def require_download(source: DataSource) -> None:
     reason = network.unreachable(plugin.info.download)
     if reason:
         present = ", ".join(tfds.on_disk(source.data_dir)) or "none"
+        parent = source.data_dir.parent
+        hint = f" Did you mean --data-dir {parent}?" if plugin.name in tfds.on_disk(parent) else ""
+        if not hint and any((source.cache_dir / plugin.name).glob("*/info.json")):
+            hint = " It was prepared before from another folder: name that one with --data-dir."
         raise DataError(
             f"data set {plugin.name} is not on disk and cannot be downloaded: tried {source.data_dir} and "
             f"{plugin.info.download or 'no URL'} ({reason}). Copy its prepared folder to "
             f"{source.data_dir / plugin.name}, or name the folder that holds it with --data-dir or TFDS_DATA_DIR. "
-            f"On disk there: {present}."
+            f"On disk there: {present}.{hint}"
         )
 
 
