@@ -88,7 +88,7 @@ class ForkServer:
             function: a module's function; its last parameter takes a function that sends an event.
             arguments: picklable.
             on_event: called in this process with each event.
-            log: where the fork's output goes; without one, to this process's stderr.
+            log: where the fork's output goes; without one, into the server's own log.
 
         Raises:
             BenchError: as raised by the function.
