@@ -45,6 +45,19 @@ def test_digits_are_really_learned(bench, tmp_path):
     assert "baseline_cnn" in out
 
 
+def test_cifar10_is_learned_from_the_real_images(bench, real_data, tmp_path):
+    arguments = ["run", "--arch", "baseline_cnn", "--dataset", "cifar10", "--epochs", 1, "--results", tmp_path]
+    code, _, err = bench(*arguments, "--data-dir", real_data)
+    assert code == 0, err
+    (record,) = Store(tmp_path).records()
+    assert 0.45 < record.metrics["test_accuracy"] < 0.75
+    assert record.metrics["test_accuracy"] < record.metrics["test_top5_accuracy"] < 1
+    assert record.resolved["training_images"] == 45_000
+    assert record.resolved["steps"] == 351
+    assert record.metrics["parameters"] == 545_098
+    assert record.metrics["peak_memory_bytes"] < 2.5e9
+
+
 def test_a_sweep_leaves_a_record_of_each_trial_and_its_tables(run, records, tmp_path):
     code, out, err = run("--seeds", 2, arch="tiny_net tiny_net:units=4")
     assert code == 0, err
