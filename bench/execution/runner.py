@@ -28,7 +28,7 @@ class Observer(Protocol):
         """See a trial's process about to start."""
 
     def trial_event(self, event: Any) -> None:
-        """See what the running trial sent: a `Phase`, a `Progress` or an `Epoch`."""
+        """See what the running trial sent: a `Phase`, a `Step` or an `Epoch`."""
 
     def trial_ended(self, record: TrialRecord) -> None:
         """See a trial's record, once it has been written."""
