@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from bench.literals import split_reference
-from bench.measurement import parameter_counts
+from bench.measurement.cost import parameter_counts
 from bench.plugins import discover, load_module
 from bench.recipes import resolve_recipe
 from bench.steps import Normalization, Objective, compile_steps

@@ -6,7 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from bench.measurement import Stopwatch, inference_images_per_second, parameter_counts, peak_memory_bytes
+from bench.measurement.cost import parameter_counts
+from bench.measurement.latency import inference_images_per_second
+from bench.measurement.memory import peak_memory_bytes
+from bench.measurement.phases import Stopwatch
 
 
 def test_parameters_count_frozen_weights_but_no_moving_statistics():

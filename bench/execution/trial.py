@@ -20,7 +20,10 @@ from bench.errors import BackendError, BadModelError, DivergedError, PluginError
 from bench.evaluation import BATCH_SIZE, collect_logits, score
 from bench.events import Epoch, Phase, Step
 from bench.execution.job import TrialJob
-from bench.measurement import Stopwatch, inference_images_per_second, parameter_counts, peak_memory_bytes
+from bench.measurement.cost import parameter_counts
+from bench.measurement.latency import inference_images_per_second
+from bench.measurement.memory import peak_memory_bytes
+from bench.measurement.phases import Stopwatch
 from bench.plugins import Plugin, load_module
 from bench.recipes import Recipe
 from bench.records import Outcome
