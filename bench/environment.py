@@ -20,8 +20,8 @@ import bench
 from bench.errors import BackendError
 
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
-BACKENDS = ("tensorflow",)
-PACKAGES = ("keras", "tensorflow", "numpy", "pillow", "scikit-learn", "tensorflow-datasets")
+MIXED = {"mixed_bfloat16": (8, 0), "mixed_float16": (7, 0)}  # by preference; the least compute capability of a GPU
+
 SETTINGS = (  # the starts of variables that change results or speed; not all of TF_*, which is Terraform's too
     "DNNL_",
     "MKL_",
@@ -36,7 +36,9 @@ SETTINGS = (  # the starts of variables that change results or speed; not all of
     "XLA_",
 )
 RESULT_SOURCES = (
+    "backends",
     "data/images",
+    "data/jpeg",
     "data/pipeline",
     "data/splits",
     "data/tfds",
@@ -45,16 +47,26 @@ RESULT_SOURCES = (
     "layers",
     "measurement",
     "recipes",
-    "steps",
     "training",
 )
-DECIDING_PACKAGES = (
-    "keras",
-    "tensorflow",
-    "numpy",
-    "pillow",
-    "scikit-learn",
-)  # another version of these makes another row of the tables
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """A backend: what it is called, the package that must be there, how to install it, and whose versions count."""
+
+    title: str
+    package: str
+    install: str
+    packages: tuple[str, ...]
+
+
+BACKENDS = {
+    "tensorflow": BackendInfo("TensorFlow", "tensorflow", "pip install tensorflow", ("tensorflow",)),
+    "jax": BackendInfo("JAX", "jax", 'pip install -e ".[jax]" (or "image-bench[jax]")', ("jax", "jaxlib")),
+    "torch": BackendInfo("PyTorch", "torch", 'pip install -e ".[torch]" (or "image-bench[torch]")', ("torch",)),
+}
+UNDECIDING_PACKAGES = ("tensorflow-datasets",)  # recorded; another version of the others makes another row
 
 
 @dataclass(frozen=True)
@@ -75,6 +87,8 @@ class Device:
     name: str
     note: str = ""
     compute_capability: tuple[int, int] | None = None
+    memory_bytes: int | None = None
+    uuid: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +115,7 @@ class Environment:
     @property
     def software(self) -> str:
         """The versions and settings that make a row of the tables its own, in words."""
-        packages = [f"{name} {self.packages[name]}" for name in DECIDING_PACKAGES if name in self.packages]
+        packages = [f"{name} {version}" for name, version in self.packages.items() if name not in UNDECIDING_PACKAGES]
         settings = [f"{name}={value}" for name, value in self.settings.items()]
         driver = [f"driver {self.driver}"] if self.driver else []
         version = f"bench {self.bench}+{self.bench_source_hash[:7]}"
@@ -161,20 +175,26 @@ def resolve_precision(precision: str, device: Device) -> str:
 
     """
     capability = device.compute_capability
-    if precision != "auto":
-        if precision != "float32" and capability is not None and capability < (7, 0):
-            raise BackendError(
-                f"{precision} needs a GPU of compute capability 7.0 or later; {device.name} has "
-                f"{capability[0]}.{capability[1]}. Use --precision float32."
-            )
-        return precision
-    if capability is None or capability < (7, 0):
-        return "float32"
-    return "mixed_bfloat16" if capability >= (8, 0) else "mixed_float16"
+    if precision == "auto":
+        return next(
+            (name for name, least in MIXED.items() if capability is not None and capability >= least), "float32"
+        )
+    least = MIXED.get(precision)
+    if least is not None and capability is not None and capability < least:
+        possible = ["float32", *(name for name, needed in MIXED.items() if capability >= needed)]
+        raise BackendError(
+            f"{precision} needs a GPU of compute capability {_dotted(least)} or later; {device.name} has "
+            f"{_dotted(capability)}. Possible there: --precision {' or '.join(possible)}."
+        )
+    return precision
 
 
-def describe(device: Device) -> Environment:
-    """Return what this machine and its software are, for the records."""
+def _dotted(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))
+
+
+def describe(device: Device, backend: str) -> Environment:
+    """Return what this machine and its software are, for the records of trials on that backend."""
     import psutil
 
     cores, memory, gpus = usable_cores(), psutil.virtual_memory().total, find_gpus()
@@ -192,7 +212,7 @@ def describe(device: Device) -> Environment:
         bench=bench.__version__,
         bench_source_hash=bench_source_hash(),
         commit=commit(),
-        packages=package_versions(),
+        packages=package_versions(backend),
         hostname=platform.node(),
         load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         settings=settings(),
@@ -234,10 +254,10 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def package_versions() -> dict[str, str]:
-    """Return the versions of the packages that matter to a result, those that are installed."""
+def package_versions(backend: str) -> dict[str, str]:
+    """Return the versions of the packages that matter to a result on that backend, those that are installed."""
     versions = {}
-    for name in PACKAGES:
+    for name in ("keras", *BACKENDS[backend].packages, "numpy", "pillow", "scikit-learn", *UNDECIDING_PACKAGES):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -5,7 +5,7 @@
     ├── PluginError               a plugin file is broken or two of them share a name
     ├── DataError                 a data set is absent, damaged or out of reach
     ├── StoreError                the results folder cannot be written or read
-    ├── BackendError              TensorFlow cannot be imported or cannot do what was asked
+    ├── BackendError              a backend is absent, cannot be imported or cannot do what was asked
     └── TrialError                one trial cannot go on; it becomes that trial's record
         ├── BadModelError         what `build` returned cannot be benchmarked
         ├── DivergedError         the loss is no longer a finite number
@@ -18,6 +18,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+OUT_OF_MEMORY_KINDS = {"ResourceExhaustedError", "MemoryError", "OutOfMemoryError"}
+OUT_OF_MEMORY_WORDS = ("RESOURCE_EXHAUSTED", "Out of memory", "DefaultCPUAllocator", "not enough memory")
 
 
 class BenchError(Exception):
@@ -76,3 +79,8 @@ def unknown_name(kind: str, name: str, available: Iterable[str]) -> UsageError:
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
     return UsageError(f"unknown {kind} {name!r}. {hint}Available: {', '.join(names) or 'none'}.")
+
+
+def is_out_of_memory(kind: str, message: str) -> bool:
+    """Return whether an exception's class name and message say that memory ran out, on whichever backend."""
+    return kind in OUT_OF_MEMORY_KINDS or any(words in message for words in OUT_OF_MEMORY_WORDS)

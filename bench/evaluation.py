@@ -13,7 +13,7 @@ from bench.data.pipeline import batches, prefetch
 from bench.data.splits import Subset
 
 if TYPE_CHECKING:
-    from bench.steps import CompiledSteps
+    from bench.backends.interface import Steps
 
 Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int64]
@@ -37,9 +37,17 @@ class Scores:
     confusion_matrix: npt.NDArray[np.int64]
 
 
-def collect_logits(steps: CompiledSteps, subset: Subset, shape: ImageShape) -> npt.NDArray[np.float32]:
+def collect_logits(steps: Steps, subset: Subset, shape: ImageShape) -> npt.NDArray[np.float32]:
     """Return the logits of every image of the subset exactly once, in order: float32 (images, classes)."""
-    return np.concatenate([steps.predict(batch) for batch in prefetch(batches(subset, shape, BATCH_SIZE))])
+    return np.concatenate([predict(steps, batch) for batch in prefetch(batches(subset, shape, BATCH_SIZE))])
+
+
+def predict(steps: Steps, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Return a batch's logits; where XLA would compile each new size, a smaller batch is filled up with zeros."""
+    missing = BATCH_SIZE - len(batch)
+    if not steps.tuning.jit_compile or missing <= 0:
+        return steps.predict(batch)
+    return steps.predict(np.pad(batch, ((0, missing), (0, 0), (0, 0), (0, 0))))[: len(batch)]
 
 
 def score(logits: Floats, labels: Labels) -> Scores:

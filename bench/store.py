@@ -113,6 +113,11 @@ def write_predictions(folder: Path, logits: Any, labels: Any, confusion_matrix: 
     )
 
 
+def write_layers(folder: Path, layers: Sequence[Any]) -> None:
+    """Write `layers.csv`: what each layer costs (dataclasses of one kind)."""
+    _write_csv(folder / "layers.csv", layers)
+
+
 _ADVICE = "Free some space or mend its permissions, or name another folder with --results; finished trials are kept."
 
 

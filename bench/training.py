@@ -2,51 +2,74 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
+from bench.api import ImageShape
+from bench.backends.interface import Pending, Steps, decayed_variables
 from bench.data.pipeline import Block, TrainingData, prefetch
 from bench.data.splits import Subset
 from bench.errors import DivergedError
 from bench.evaluation import collect_logits, quick_scores
 from bench.events import Epoch, Step
+from bench.measurement.windows import Recorder, TimedBlock
 from bench.recipes import Recipe
-from bench.steps import CompiledSteps, decayed_variables
 
-IMAGES_PER_EXECUTION = 1_024
-MOST_STEPS_PER_EXECUTION = 32
+Report = Callable[[Step | Epoch], None]
+
+
+@dataclass(frozen=True)
+class BlockLimit:
+    """The most that goes into one block."""
+
+    steps: int
+    images: int
+
+
+CPU_BLOCK = BlockLimit(steps=32, images=1_024)
+GPU_BLOCK = BlockLimit(steps=64, images=16_384)  # its steps take less, so that a call would show
+BLOCK_BYTES = 64 * 2**20  # three blocks are in memory at once
 
 
 @dataclass(frozen=True)
 class Training:
-    """What was measured of a training. Seconds exclude the first step and validation, each counted apart.
+    """What was measured of a training.
 
-    `images_per_second` is None for a training of a single step.
+    Attributes:
+        epochs: how many there were.
+        steps: how many there were.
+        first_step_seconds: of the blocks that traced or compiled.
+        blocks: every other block, in order.
+        validation_seconds: of all validations.
+        validation_accuracy: after the last epoch, a fraction; None without validation images.
+        retraced: how many more times than expected the training function was traced or compiled.
+
     """
 
     epochs: int
     steps: int
     first_step_seconds: float
-    seconds: float
+    blocks: tuple[TimedBlock, ...]
     validation_seconds: float
-    images_per_second: float | None
     validation_accuracy: float | None
+    retraced: int
 
 
-def steps_per_execution(recipe: Recipe, steps_per_epoch: int) -> int:
-    """Return how many steps to run in one call: enough to hide the call, few enough to show progress."""
-    wanted = min(MOST_STEPS_PER_EXECUTION, IMAGES_PER_EXECUTION // recipe.batch_size)
-    return max(1, min(wanted, steps_per_epoch))
+def steps_per_block(recipe: Recipe, shape: ImageShape, steps_per_epoch: int, on_gpu: bool) -> int:
+    """Return how many steps to prepare and time together: enough to hide the call, few enough to show progress."""
+    most = GPU_BLOCK if on_gpu else CPU_BLOCK
+    images = min(most.images, BLOCK_BYTES // math.prod(shape))
+    return max(1, min(most.steps, images // recipe.batch_size, steps_per_epoch))
 
 
-def build_optimizer(recipe: Recipe, model: keras.Model, total_steps: int, precision: str) -> Any:
-    """Return the recipe's optimizer, with loss scaling under `mixed_float16`."""
-    rate = _learning_rate(recipe, total_steps)
+def build_optimizer(recipe: Recipe, model: keras.Model, rate: Any, precision: str) -> Any:
+    """Return the recipe's optimizer at that learning rate, with loss scaling under `mixed_float16`."""
     clip = recipe.clip_norm or None
     if recipe.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(rate, recipe.momentum, nesterov=recipe.nesterov, global_clipnorm=clip)
@@ -56,6 +79,20 @@ def build_optimizer(recipe: Recipe, model: keras.Model, total_steps: int, precis
         kept = [variable for variable in model.trainable_variables if id(variable) not in decayed]
         optimizer.exclude_from_weight_decay(var_list=kept)
     return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer
+
+
+def learning_rate(recipe: Recipe, total_steps: int) -> Any:
+    """Return the recipe's learning rate: a number, or Keras's schedule of it over the steps."""
+    warmup = round(recipe.warmup * total_steps)
+    if recipe.schedule == "constant" and not warmup:
+        return recipe.learning_rate
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else recipe.learning_rate,
+        decay_steps=max(1, total_steps - warmup),
+        alpha=1.0 if recipe.schedule == "constant" else 0.0,  # what is left of the rate at the end
+        warmup_target=recipe.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
 
 
 def skipped_steps(optimizer: Any, steps: int) -> int:
@@ -73,19 +110,26 @@ def skipped_steps(optimizer: Any, steps: int) -> int:
 
 
 def train(
-    steps: CompiledSteps,
-    optimizer: Any,
+    steps: Steps,
+    rate: Any,
     data: TrainingData,
     validation: Subset | None,
-    report: Callable[[Step | Epoch], None],
+    report: Report,
 ) -> Training:
     """Train for all of the recipe's epochs, reporting each block and each epoch.
+
+    Args:
+        steps: the compiled steps.
+        rate: what `learning_rate` gave.
+        data: the training images.
+        validation: scored after each epoch, or None.
+        report: is sent each block and each epoch.
 
     Raises:
         DivergedError: the loss became infinite or not a number; names the epoch and the step.
 
     """
-    loop = _Loop(steps, optimizer, data, report)
+    loop = _Loop(steps, rate, data, report)
     for number in range(loop.epochs):
         loop.train_epoch(number)
         loop.finish_epoch(number, validation)
@@ -95,43 +139,67 @@ def train(
 class _Loop:
     """The state of one training: the clock, and sums over the epoch."""
 
-    def __init__(self, steps: CompiledSteps, optimizer: Any, data: TrainingData, report: Callable[..., None]) -> None:
-        self.steps, self.optimizer, self.data, self.report = steps, optimizer, data, report
+    def __init__(self, steps: Steps, rate: Any, data: TrainingData, report: Report) -> None:
+        self.steps, self.rate, self.data, self.report = steps, rate, data, report
         self.steps_per_epoch = data.recipe.steps_per_epoch(len(data.subset))
         self.epochs = data.recipe.total_epochs(len(data.subset))
-        self.batch_sizes: set[int] = set()
-        self.first_step_seconds = self.validation_seconds = self.seconds = 0.0
+        self.compiled: set[Hashable] = set()
+        self.first_step_seconds = self.validation_seconds = 0.0
+        self.recorder = Recorder()
+        self.seconds = 0.0
         self.images = self.done = 0
         self.validation_accuracy: float | None = None
 
     def train_epoch(self, number: int) -> None:
-        self.losses, self.correct, self.epoch_images, self.epoch_seconds = 0.0, 0, 0, 0.0
-        together = steps_per_execution(self.data.recipe, self.steps_per_epoch)
-        done, mark = 0, time.perf_counter()
-        for block in prefetch(self.data.epoch(number, together, first_block=1 if number == 0 else None)):
-            losses, correct = self.steps.run(block)
+        self.losses, self.correct, self.epoch_images, self.epoch_seconds, self.step = 0.0, 0, 0, 0.0, 0
+        self.recorder.start()
+        for block, pending in self._started(number):
+            losses, correct = pending.result()
+            self._count(block, losses, correct)
             self._check_finite(losses, number)
-            now = time.perf_counter()
-            self._count(block, float(losses.sum()) * block.count / block.steps, correct, now - mark)
-            mark = now
-            done += block.steps
+            self.step += block.steps
             speed = self.images / self.seconds if self.seconds else 0.0
-            self.report(Step(number + 1, self.epochs, done, self.steps_per_epoch, float(losses.mean()), speed))
+            self.report(Step(number + 1, self.epochs, self.step, self.steps_per_epoch, float(losses.mean()), speed))
 
-    def _count(self, block: Block, loss: float, correct: int, seconds: float) -> None:
-        if block.batch_size not in self.batch_sizes:  # traces and compiles, the smaller last batch on a GPU too
-            self.batch_sizes.add(block.batch_size)
+    def _started(self, number: int) -> Iterator[tuple[Block, Pending]]:
+        """Start block after block; where the device works by itself, it has the next one before it ends with one."""
+        first = 1 if number == 0 else None
+        blocks = self.data.epoch(number, self.steps.tuning.steps_per_block, first_block=first)
+        running: tuple[Block, Pending] | None = None
+        for placed in prefetch(map(self.steps.place, blocks)):
+            if running and self._is_new(placed.block):  # else its compilation would count as the running block's time
+                yield running
+                running = None
+            started = placed.block, self.steps.train(placed)
+            if running:
+                yield running
+            running = started
+            if not self.steps.tuning.runs_ahead or self._is_new(placed.block):
+                yield running
+                running = None
+        if running:
+            yield running
+
+    def _is_new(self, block: Block) -> bool:
+        return self.steps.compilation(block) not in self.compiled
+
+    def _count(self, block: Block, losses: Any, correct: int) -> None:
+        if self._is_new(block):
+            seconds = self.recorder.skip()
             self.first_step_seconds += seconds
         else:
+            seconds = self.recorder.lap(block.steps, block.count)
             self.seconds += seconds
             self.images += block.count
+        self.compiled.add(self.steps.compilation(block))
         self.done += block.steps
-        self.losses += loss
+        self.losses += float(losses.sum()) * block.batch_size
         self.correct += correct
         self.epoch_images += block.count
         self.epoch_seconds += seconds
 
     def finish_epoch(self, number: int, validation: Subset | None) -> None:
+        self.recorder.pause()
         start = time.perf_counter()
         loss = None
         if validation is not None:
@@ -146,7 +214,7 @@ class _Loop:
                 train_accuracy=self.correct / self.epoch_images,
                 validation_loss=loss,
                 validation_accuracy=self.validation_accuracy,
-                learning_rate=float(keras.ops.convert_to_numpy(self.optimizer.learning_rate)),
+                learning_rate=float(self.rate(self.done) if callable(self.rate) else self.rate),
                 seconds=self.epoch_seconds,
                 images_per_second=self.epoch_images / self.epoch_seconds,
             )
@@ -155,7 +223,7 @@ class _Loop:
     def _check_finite(self, losses: Any, number: int) -> None:
         finite = np.isfinite(losses)
         if not finite.all():
-            first = int(np.argmin(finite))
+            first = int(np.argmin(finite)) - len(losses)
             raise DivergedError(
                 f"the training loss became {losses[first]} in epoch {number + 1}, step {self.done + first + 1}. "
                 "A lower --learning-rate usually helps."
@@ -166,21 +234,8 @@ class _Loop:
             epochs=self.epochs,
             steps=self.done,
             first_step_seconds=self.first_step_seconds,
-            seconds=self.seconds,
+            blocks=tuple(self.recorder.blocks),
             validation_seconds=self.validation_seconds,
-            images_per_second=self.images / self.seconds if self.seconds else None,
             validation_accuracy=self.validation_accuracy,
+            retraced=max(0, self.steps.compilations() - len(self.compiled)),
         )
-
-
-def _learning_rate(recipe: Recipe, total_steps: int) -> Any:
-    warmup = round(recipe.warmup * total_steps)
-    if recipe.schedule == "constant" and not warmup:
-        return recipe.learning_rate
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else recipe.learning_rate,
-        decay_steps=max(1, total_steps - warmup),
-        alpha=1.0 if recipe.schedule == "constant" else 0.0,  # what is left of the rate at the end
-        warmup_target=recipe.learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )

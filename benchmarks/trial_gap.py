@@ -29,7 +29,7 @@ from bench.environment import describe, resolve_precision
 from bench.events import Phase
 from bench.execution.devices import resolve_device
 from bench.execution.planning import Request, Trial, plan, prepare_sources
-from bench.execution.runner import Runner
+from bench.execution.runner import Profiles, Runner
 from bench.execution.server import ForkServer
 from bench.plugins import discover
 from bench.recipes import resolve_recipe
@@ -103,7 +103,9 @@ def run_sweep(arguments: argparse.Namespace, clock: Clock) -> list[TrialRecord]:
         request = make_request(arguments, resolve_precision("auto", device))
         trials = plan(request, prepare_sources(request.sources, server, lambda *_: None))
         server.check()  # waits for TensorFlow's import, as `bench run` does before its first trial
-        runner = Runner(Store(Path(folder)), server, device, describe(device), "float32", clock)
+        environment = describe(device, request.backend)
+        profiles = Profiles(environment, [], wanted=False)
+        runner = Runner(Store(Path(folder)), server, device, environment, "float32", clock, profiles)
         return runner.run(trials)
 
 

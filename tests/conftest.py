@@ -94,7 +94,10 @@ def run(bench, plugins, tmp_path):
     def call(*arguments, arch="tiny_net", dataset="tiny_data", epochs=2, batch=16):
         named = ["--arch", *arch.split(), "--dataset", *dataset.split()] if arch else []
         recipe = ["--epochs", epochs, "--batch-size", batch] if epochs else []
-        return bench("run", *named, *recipe, "--plugins", plugins, "--results", tmp_path / "results", *arguments)
+        basic = [] if "--measure" in arguments else ["--measure", "basic"]  # the rest takes seconds a trial
+        return bench(
+            "run", *named, *recipe, *basic, "--plugins", plugins, "--results", tmp_path / "results", *arguments
+        )
 
     return call
 

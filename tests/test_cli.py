@@ -1,5 +1,6 @@
 """The other commands."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +112,7 @@ def test_report_without_records_says_what_to_do(bench, tmp_path):
 def test_doctor_shows_what_there_is(bench, tmp_path):
     code, out, err = bench("doctor", "--data-dir", tmp_path)
     assert code == 0, err
-    for word in ("Python", "packages", "TensorFlow", "can be used", "GPUs", "auto precision", "free disk"):
+    for word in ("Python", "packages", "TensorFlow", "trains on", "GPUs", "auto precision", "free disk"):
         assert word in out
+    assert re.search(r"matrix products: [\d,]+ GFLOP/s float32, [\d,]+ GFLOP/s mixed_bfloat16", out)
     assert f"{tmp_path}: no data sets" in out.replace("\n", "")

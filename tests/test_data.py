@@ -15,7 +15,7 @@ from bench.api import Split, Splits
 from bench.data import cache, network, tfds
 from bench.data.cache import DataSource, find, open_splits, prepare
 from bench.data.images import check_splits, decode, gather
-from bench.data.pipeline import TrainingData, batches, prefetch, random_crop
+from bench.data.pipeline import TrainingData, batches, prefetch
 from bench.data.splits import divide, everything, held_out
 from bench.errors import DataError, PluginError
 from bench.plugins import discover
@@ -257,7 +257,7 @@ class TestPipeline:
 
     def flat(self, blocks):
         blocks = list(blocks)
-        return np.concatenate([block.images.reshape(-1, 4, 4, 1) for block in blocks])
+        return np.concatenate([block.inputs.reshape(-1, 4, 4, 1) for block in blocks])
 
     def test_an_epoch_has_every_image_once_in_another_order_each_time(self):
         first, second = (self.flat(self.data().epoch(number, 2))[:, 0, 0, 0].tolist() for number in (0, 1))
@@ -270,7 +270,7 @@ class TestPipeline:
     def test_labels_stay_with_their_images(self):
         for block in self.data(crop_padding=0.25, flip=True).epoch(0, 2):
             # no crop takes the whole image away, and each image is of one value
-            assert (block.images.max(axis=(2, 3, 4)) % 4 == block.labels).all()
+            assert (block.inputs.max(axis=(2, 3, 4)) % 4 == block.labels).all()
 
     def test_batches_do_not_depend_on_how_steps_are_grouped(self):
         augmented = {"crop_padding": 0.25, "flip": True}
@@ -284,11 +284,14 @@ class TestPipeline:
         recipe = resolve_recipe("standard", {"batch_size": 64, "crop_padding": 0.0})
         for allowed, expected in ((True, 2), (False, 1)):
             block = next(TrainingData(subset, (4, 4, 1), recipe, allowed, 0).epoch(0, 1))
-            assert len({image.tobytes() for image in block.images[0]}) == expected
+            assert len({image.tobytes() for image in block.inputs[0]}) == expected
 
     def test_a_crop_shifts_each_image_on_its_own_by_at_most_the_padding(self):
         images = np.random.default_rng(0).integers(1, 256, (200, 8, 8, 3), np.uint8)
-        cropped = random_crop(images, 0.125, np.random.default_rng(1))
+        recipe = resolve_recipe("standard", {"batch_size": 200, "flip": False, "crop_padding": 0.125})
+        data = TrainingData(everything(Split(images, np.arange(200))), (8, 8, 3), recipe, False, 0)
+        block = next(data.epoch(0, 1))
+        images, cropped = images[block.labels[0]], block.inputs[0]
         shifts = set()
         for before, after in zip(images, cropped, strict=True):
             padded = np.pad(before, ((1, 1), (1, 1), (0, 0)))

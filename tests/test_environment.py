@@ -6,10 +6,10 @@ from bench import environment
 from bench.environment import Device, Gpu, commit, describe, resolve_precision, visible_gpus
 from bench.errors import BackendError, DataError
 from bench.execution import devices
-from bench.execution.devices import resolve_device
+from bench.execution.devices import matmul_peak, resolve_device
 from bench.execution.planning import Policy, Trial, remaining
 from bench.execution.runner import failure_of
-from bench.execution.server import Failure, WorkDiedError, WorkFailedError
+from bench.execution.work import Failure, WorkDiedError, WorkFailedError
 from bench.records import Reason, Status
 from tests.test_report import failure, trial
 from tests.test_spec import SPEC
@@ -38,8 +38,12 @@ def test_auto_precision_follows_the_compute_capability(device, expected):
 
 def test_a_precision_that_was_asked_for_is_taken_or_refused():
     assert resolve_precision("mixed_float16", Device("CPU", "a processor")) == "mixed_float16"
-    with pytest.raises(BackendError, match=r"needs a GPU of compute capability 7\.0 or later; a GPU has 6\.1"):
-        resolve_precision("mixed_bfloat16", gpu(6, 1))
+    assert resolve_precision("mixed_float16", gpu(7)) == "mixed_float16"
+    expected = r"8\.0 or later; a GPU has 7\.5\. Possible there: --precision float32 or mixed_float16\."
+    with pytest.raises(BackendError, match=f"mixed_bfloat16 needs a GPU of compute capability {expected}"):
+        resolve_precision("mixed_bfloat16", gpu(7, 5))
+    with pytest.raises(BackendError, match=r"7\.0 or later; a GPU has 6\.1\. Possible there: --precision float32\."):
+        resolve_precision("mixed_float16", gpu(6, 1))
 
 
 @pytest.mark.parametrize(
@@ -55,6 +59,8 @@ def test_visible_gpus_are_those_that_cuda_would_show(monkeypatch, variable, name
 
 class Server:
     """Answers as the fork server would, and counts how often it was asked."""
+
+    backend, title = "tensorflow", "TensorFlow"
 
     def __init__(self, answer):
         self.answer, self.asked = answer, 0
@@ -94,6 +100,19 @@ def test_a_tensorflow_that_dies_listing_its_gpus_is_one_message(with_gpus):
         resolve_device(Server(WorkDiedError(-11)))
 
 
+def test_the_peak_is_measured_once_and_measured_again_keeps_the_greater_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("BENCH_CACHE_DIR", str(tmp_path))
+    server, device = Server(5e9), Device("CPU", "a processor")
+    assert [matmul_peak(server, device, "float32") for _ in range(2)] == [5e9, 5e9]
+    assert server.asked == 1
+    server.answer = 4e9  # something disturbed it
+    assert matmul_peak(server, device, "float32", again=True) == 5e9
+    assert matmul_peak(server, device, "mixed_bfloat16") == 4e9
+    server.answer = WorkDiedError(-9)
+    with pytest.raises(BackendError, match="the matrix-product peak of a processor cannot be measured"):
+        matmul_peak(server, device, "float32", again=True)
+
+
 def test_without_a_gpu_nothing_is_asked(monkeypatch):
     monkeypatch.setattr(devices, "find_gpus", lambda: ())
     server = Server(1)
@@ -102,11 +121,11 @@ def test_without_a_gpu_nothing_is_asked(monkeypatch):
 
 
 def test_variables_that_change_results_or_speed_make_another_environment(monkeypatch):
-    plain = describe(Device("CPU", "a processor"))
+    plain = describe(Device("CPU", "a processor"), "tensorflow")
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     monkeypatch.setenv("TF_CLI_CONFIG_FILE", "terraform's")
-    changed = describe(Device("CPU", "a processor"))
+    changed = describe(Device("CPU", "a processor"), "tensorflow")
     assert changed.settings == {**plain.settings, "TF_ENABLE_ONEDNN_OPTS": "0"}
     assert changed.software == f"{plain.software}, TF_ENABLE_ONEDNN_OPTS=0"
 

@@ -16,13 +16,13 @@ ORDER = [
     "recipes",
     "spec",
     "events",
+    "environment",
     "layers",
     "data",
-    "steps",
+    "backends",
     "evaluation",
-    "training",
     "measurement",
-    "environment",
+    "training",
     "records",
     "store",
     "execution",
@@ -65,7 +65,7 @@ try:
     {code}
 except SystemExit:
     pass
-heavy = {{'tensorflow', 'keras', 'tensorflow_datasets'}} & set(sys.modules)
+heavy = {{'tensorflow', 'keras', 'tensorflow_datasets', 'jax', 'torch'}} & set(sys.modules)
 sys.exit(f'imported {{heavy}}' if heavy else 0)
 """
     ended = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -89,7 +89,7 @@ def test_a_sweep_leaves_a_record_of_each_trial_and_its_tables(run, records, tmp_
             accuracy = accuracy_score(stored["labels"], stored["logits"].argmax(axis=1))
             assert record.metrics["test_accuracy"] == accuracy
             assert stored["confusion_matrix"].trace() == accuracy * 20
-        phases = ("data", "build", "first_step", "training", "validation", "evaluation", "inference_timing")
+        phases = ("data", "build", "first_step", "warmup", "training", "validation", "evaluation")
         assert tuple(record.phases) == phases
         assert sum(record.phases.values()) <= record.seconds
         assert record.metrics["peak_memory_bytes"] > 10**8

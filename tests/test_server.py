@@ -4,12 +4,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from bench.errors import UsageError
 from bench.execution import server as server_module
-from bench.execution.server import ForkServer, WorkDiedError, WorkFailedError
+from bench.execution.server import ForkServer
+from bench.execution.work import WorkDiedError, WorkFailedError
 
 
 @pytest.fixture
@@ -31,6 +33,7 @@ def work(what, send):
         "print": lambda: print("to the log"),
         "change": lambda: os.environ.update(CHANGED="yes") or setattr(server_module, "LOG_LINES", 1),
         "look": lambda: (os.environ.get("CHANGED"), server_module.LOG_LINES),
+        "sleep": lambda: send(os.getpid()) or time.sleep(600),
         "modules": lambda: "tensorflow" in __import__("sys").modules,
     }
     return actions[what]()
@@ -80,7 +83,7 @@ def test_output_goes_to_the_log(server, tmp_path, capfd):
 
 
 def test_a_preload_that_fails_is_not_swallowed(tmp_path):
-    """In a process of its own, since Python's fork server is one a process."""
+    """In a process of its own, since a backend's supervisor is one a process."""
     (tmp_path / "tensorflow.py").write_text("raise ImportError('no AVX here')")
     script = tmp_path / "main.py"
     script.write_text(
@@ -105,15 +108,12 @@ def test_a_preload_that_fails_is_not_swallowed(tmp_path):
 def test_a_fork_ends_with_the_process_that_asked_for_it(tmp_path):
     script = tmp_path / "main.py"
     script.write_text(
-        "import time, os\n"
         "from bench.execution.server import ForkServer\n"
-        "def sleep(send):\n"
-        "    send(os.getpid())\n"
-        "    time.sleep(600)\n"
-        "if __name__ == '__main__':\n"
-        "    ForkServer().run(sleep, on_event=lambda pid: print(pid, flush=True))\n"
+        "from tests.test_server import work\n"
+        "ForkServer().run(work, 'sleep', on_event=lambda pid: print(pid, flush=True))\n"
     )
-    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    parent = subprocess.Popen([sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, text=True)
     child = int(parent.stdout.readline())
     assert _alive(child)
     parent.kill()

@@ -11,7 +11,7 @@ from bench.records import Reason, Status, TrialRecord
 from bench.store import Store, write_predictions
 from tests.test_spec import SPEC
 
-ENVIRONMENT = describe(Device("CPU", "a processor"))
+ENVIRONMENT = describe(Device("CPU", "a processor"), "tensorflow")
 EPOCH = Epoch(1, 10, 2.0, 0.1, None, None, 0.01, 1.0, 100.0)
 
 

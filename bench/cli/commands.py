@@ -32,6 +32,13 @@ def report(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def compare(arguments: argparse.Namespace) -> int:
+    """Say which architecture is more accurate, as far as the records can tell."""
+    from bench.cli.compare import compare_architectures
+
+    return compare_architectures(arguments)
+
+
 def prepare(arguments: argparse.Namespace) -> int:
     """Download and cache data sets."""
     from bench.cli.progress import prepare_progress

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.records import Status, TrialRecord
-from bench.report.display import SETTING_SHOWN, display_rows, shared_facts
+from bench.report.display import SETTING_SHOWN, display_rows, mark_notes, shared_facts
 
 WIDTH_WITHOUT_TERMINAL = 160
 LEFT = {"architecture", *SETTING_SHOWN}
@@ -44,8 +44,10 @@ def print_failure(record: TrialRecord, folder: Path) -> None:
 
 
 def _table(dataset: str, rows: pd.DataFrame) -> Table:
-    facts = escape("; ".join(f"{column} {value}" for column, value in shared_facts(rows).items()))
-    result = Table(title=escape(dataset), caption=facts, title_justify="left", caption_justify="left")
+    notes = [f"{mark} {note}" for mark, note in mark_notes(rows).items()]
+    facts = "; ".join(f"{column} {value}" for column, value in shared_facts(rows).items())
+    caption = escape("\n".join([*notes, facts]))
+    result = Table(title=escape(dataset), caption=caption, title_justify="left", caption_justify="left")
     shown = display_rows(rows)
     for column in shown.columns:
         header = column.replace(" ", "\n")  # narrow, so that the table fits into 80 columns

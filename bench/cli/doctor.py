@@ -13,49 +13,88 @@ from bench.cli.console import make_console
 from bench.cli.inputs import data_dir
 from bench.data.cache import DataSource, default_cache_dir, peek
 from bench.data.tfds import on_disk
-from bench.environment import Device, cpu_name, describe, find_gpus, resolve_precision
-from bench.errors import BenchError
-from bench.execution.devices import resolve_device
-from bench.execution.server import ForkServer
+from bench.environment import (
+    BACKENDS,
+    Device,
+    cpu_name,
+    describe,
+    find_gpus,
+    package_versions,
+    resolve_precision,
+)
+from bench.errors import BackendError, BenchError
+from bench.execution.devices import matmul_peak, resolve_device
+from bench.execution.server import ForkServer, require_installed
 from bench.plugins import PluginChoice, discover
 
 
 def examine(arguments: argparse.Namespace) -> int:
-    """Print a table of facts. Returns 1 where TensorFlow cannot be used, else 0."""
+    """Print a table of facts. Returns 1 where an installed backend, or TensorFlow, cannot be used, else 0."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    problem = _add_device(table)
+    _add_facts(table)
+    problems = [_add_backend(table, backend) for backend in BACKENDS]  # all of them: each adds its lines
     folder, cache = data_dir(arguments), default_cache_dir()
     table.add_row("data directory", f"{folder}: {', '.join(on_disk(folder)) or 'no data sets'}")
     table.add_row("data cache", f"{cache}: {_cached(arguments)}")
     table.add_row("free disk", f"{shutil.disk_usage(_existing(folder)).free / 1e9:,.1f} GB at the data directory")
     make_console().print(table)
-    return int(problem)
+    return int(any(problems))
 
 
-def _add_device(table: Table) -> bool:
-    with ForkServer() as server:
-        try:
-            server.check()
-            device = resolve_device(server)
-            backend, problem = "can be used", False
-        except BenchError as error:
-            device = Device("CPU", cpu_name())
-            backend, problem = f"cannot be used: {error}", True
-    environment = describe(device)
+def _add_facts(table: Table) -> None:
+    environment = describe(Device("CPU", cpu_name()), "tensorflow")
     packages = ", ".join(f"{name} {version}" for name, version in environment.packages.items())
     gpus = ", ".join(f"{gpu.name} ({gpu.memory_bytes / 2**30:.0f} GiB)" for gpu in find_gpus())
     for name, value in (
         ("bench", f"{environment.bench} {environment.commit}"),
         ("Python", f"{environment.python} on {environment.os}"),
         ("packages", packages),
-        ("TensorFlow", backend),
         ("processor", f"{environment.cpu}, {environment.cores} cores, {environment.memory_bytes / 2**30:.0f} GiB"),
         ("GPUs", gpus or "none that NVML sees"),
-        ("trials run on", f"{device.kind} {device.name} {device.note}"),
-        ("auto precision", resolve_precision("auto", device)),
     ):
         table.add_row(name, escape(value))
-    return problem
+
+
+def _add_backend(table: Table, backend: str) -> bool:
+    """Add what a backend can do here; return whether it cannot be used although it is installed."""
+    title = BACKENDS[backend].title
+    with ForkServer(backend) as server:
+        try:
+            require_installed(backend)
+        except BackendError as error:
+            table.add_row(title, escape(f"not installed: {BACKENDS[backend].install}"))
+            return backend == "tensorflow" and bool(error)
+        try:
+            server.check()
+            device = resolve_device(server)
+            table.add_row(title, escape(f"{versions(backend)}, trains on {device.kind} {device.name} {device.note}"))
+            table.add_row("", _peaks(server, device))
+        except BenchError as error:
+            table.add_row(title, escape(f"cannot be used: {error}"))
+            return True
+    return False
+
+
+def _peaks(server: ForkServer, device: Device) -> str:
+    """Return the matrix-product peaks of the precisions that `auto` and a user would take here."""
+    auto = resolve_precision("auto", device)
+    precisions = dict.fromkeys(("float32", "mixed_bfloat16", auto))
+    peaks = [f"{_peak(server, device, each)} {each}" for each in precisions]
+    return f"matrix products: {', '.join(peaks)}; auto precision: {auto}"
+
+
+def _peak(server: ForkServer, device: Device, precision: str) -> str:
+    try:
+        resolve_precision(precision, device)
+    except BackendError:
+        return "no"
+    return f"{matmul_peak(server, device, precision, again=True) / 1e9:,.0f} GFLOP/s"
+
+
+def versions(backend: str) -> str:
+    """Return the versions of a backend's packages."""
+    found = package_versions(backend)
+    return ", ".join(found[name] for name in BACKENDS[backend].packages[:1])
 
 
 def _cached(arguments: argparse.Namespace) -> str:

@@ -34,6 +34,14 @@ examples:
   bench report
   bench report --results results/reference
 """,
+    "compare": """\
+examples:
+  bench compare baseline_cnn baseline_cnn_bn
+  bench compare baseline_cnn resnet_cifar:depth=56 --dataset cifar10 --difference 1
+  bench compare baseline_cnn baseline_cnn_bn --results results/reference --json comparison.json
+
+The architectures must have been trained in the same setting: data set, recipe, precision, backend, machine, versions.
+""",
     "prepare": """\
 examples:
   bench prepare cifar10 fashion_mnist
@@ -66,6 +74,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_run(add("run", "train and evaluate architectures on data sets, and report", commands.run))
     report = add("report", "make the tables anew from the records", commands.report)
     _add_results(report)
+    _add_compare(add("compare", "say which architecture is more accurate, if the records tell", commands.compare))
     prepare = add("prepare", "download and cache data sets", commands.prepare)
     prepare.add_argument(
         "datasets", nargs="+", metavar="NAME[:KEY=VALUE,...]", help="data sets; `bench list` names them"
@@ -107,10 +116,16 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="override anything else of the recipe",
     )
     recipe.add_argument("--precision", choices=PRECISIONS, default="auto", help="default: what suits the device")
-    recipe.add_argument("--backend", choices=BACKENDS, default="tensorflow")
+    recipe.add_argument("--backend", choices=list(BACKENDS), default="tensorflow", help="default tensorflow")
     again = parser.add_argument_group("what is run again")
     again.add_argument("--force", action="store_true", help="run trials that have ended on this machine once more")
     again.add_argument("--retry-failed", action="store_true", help="run those of them that failed once more")
+    parser.add_argument(
+        "--measure",
+        choices=["basic", "full"],
+        default="full",
+        help="full (default): latency, batch sizes, and the halves of training speed too, once for each architecture",
+    )
     parser.add_argument(
         "--logits",
         choices=["float32", "float16"],
@@ -120,6 +135,25 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     _add_results(parser)
     _add_folders(parser)
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("architectures", nargs="+", metavar="ARCH", help="two or more, as the leaderboard names them")
+    parser.add_argument(
+        "--dataset", nargs="+", action="extend", metavar="NAME", help="only these data sets (default: all)"
+    )
+    parser.add_argument(
+        "--difference",
+        type=float,
+        default=0.5,
+        metavar="POINTS",
+        help="the smallest difference that matters, in percentage points: how many seeds would show it (default 0.5)",
+    )
+    parser.add_argument("--recipe", metavar="NAME", help="only this recipe, as the leaderboard names it")
+    parser.add_argument("--precision", metavar="NAME", help="only this precision")
+    parser.add_argument("--backend", metavar="NAME", help="only this backend")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the comparisons to this file, as JSON")
+    _add_results(parser)
 
 
 def _add_results(parser: argparse.ArgumentParser) -> None:

@@ -86,8 +86,10 @@ class Plain:
             self.print(f"  {event.line()}")
 
     def trial_ended(self, record: TrialRecord) -> None:
-        """Print how the trial ended."""
+        """Print how the trial ended, and what is to be known of its figures."""
         self.print(f"[{self.number}/{self.trials}] {summary(record)}")
+        for note in [*record.metrics.get("timing_notes", ()), *record.metrics.get("cost_notes", ())]:
+            self.print(f"  note: {note}")
 
 
 class Bars(Plain):
@@ -134,8 +136,9 @@ def summary(record: TrialRecord) -> str:
     if record.status != Status.OK:
         return f"{record.status} ({record.reason})"  # its message is printed at the end, where it is found
     metrics = record.metrics
-    speed = metrics["train_images_per_second"]
-    training = f", training {speed:,.0f} images/s" if speed else ""
+    speed, low, high = (metrics[f"train_images_per_second{end}"] for end in ("", "_low", "_high"))
+    interval = f" ({low:,.0f} to {high:,.0f})" if low else ""
+    training = f", training {speed:,.0f} images/s{interval}" if speed else ""
     return f"test accuracy {metrics['test_accuracy']:.2%}{training}, {record.seconds:.1f} s"
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from bench.cli.console import print_failure, print_leaderboard
 from bench.cli.inputs import recipe_of, seeds_of, sources_of
 from bench.cli.progress import make_observer, prepare_progress
-from bench.environment import describe, resolve_precision
-from bench.execution.devices import resolve_device
+from bench.environment import BACKENDS, describe, resolve_precision
+from bench.execution.devices import matmul_peak, resolve_device
 from bench.execution.planning import Policy, Request, Trial, plan, prepare_sources, remaining
-from bench.execution.runner import Runner
-from bench.execution.server import ForkServer
+from bench.execution.runner import Profiles, Runner
+from bench.execution.server import ForkServer, require_installed
 from bench.plugins import discover
 from bench.records import Status, TrialRecord, last_attempts
 from bench.report.files import write_report
@@ -35,7 +35,8 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     store = Store(arguments.results)
     store.check_writable()
     before = store.records()
-    with ForkServer() as server:
+    with ForkServer(arguments.backend) as server:
+        require_installed(arguments.backend)
         with prepare_progress(arguments.quiet) as progress:
             prepared = prepare_sources(sources, server, progress)
         device = resolve_device(server)
@@ -50,15 +51,19 @@ def run_sweep(arguments: argparse.Namespace) -> int:
             seeds=seeds,
         )
         trials = plan(request, prepared)
-        environment = describe(device)
+        environment = describe(device, arguments.backend)
         policy = Policy(force=arguments.force, retry_failed=arguments.retry_failed)
         todo = remaining(trials, before, environment.machine, policy)
         _announce(trials, todo, request, device.name, arguments.quiet)
+        profiles = Profiles(environment, before, wanted=arguments.measure == "full")
+        peak = None
         if todo:
             server.check()  # here, so that the first trial's seconds hold no import
+            if any(profiles.is_missing(trial.spec) for trial in todo):
+                peak = matmul_peak(server, device, request.precision, again=True)
         try:
             with make_observer(len(todo), arguments.quiet) as observer:
-                Runner(store, server, device, environment, arguments.logits, observer).run(todo)
+                Runner(store, server, device, environment, arguments.logits, observer, profiles, peak).run(todo)
         finally:
             ended = _report(store, trials, environment.machine, arguments)
     return int(any(_is_bad(record) for record in ended) or not any(record.status == Status.OK for record in ended))
@@ -71,7 +76,10 @@ def _announce(trials: Sequence[Trial], todo: Sequence[Trial], request: Request, 
     print(f"{len(trials)} trial{'s' * (len(trials) != 1)} in {request.precision} on {device}", flush=True)
     if done:
         print(f"{done} of them ended before (--force runs them again, --retry-failed those that failed)", flush=True)
-    print("importing TensorFlow, once for all of them ..." if todo else "nothing is left to run", flush=True)
+    print(
+        f"importing {BACKENDS[request.backend].title}, once for all of them ..." if todo else "nothing is left to run",
+        flush=True,
+    )
 
 
 def _report(store: Store, trials: Sequence[Trial], machine: str, arguments: argparse.Namespace) -> list[TrialRecord]:

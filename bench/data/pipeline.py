@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +22,42 @@ from bench.recipes import Recipe
 
 Item = TypeVar("Item")
 SHUFFLE_STREAM, AUGMENT_STREAM = 0, 1
+PREFETCHED_BLOCKS = 2
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which images the steps of a block see, and how each is shifted and mirrored; all of shape (steps, batch).
+
+    Attributes:
+        indices: int32, positions in the split.
+        top: int32, pixels by which the content moves up (down where negative), with zeros moving in.
+        left: int32, likewise to the left; the shift comes before the mirroring.
+        flipped: bool, whether the image is mirrored.
+
+    """
+
+    indices: npt.NDArray[np.int32]
+    top: npt.NDArray[np.int32]
+    left: npt.NDArray[np.int32]
+    flipped: npt.NDArray[np.bool_]
+
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """Return the four arrays."""
+        return self.indices, self.top, self.left, self.flipped
 
 
 @dataclass(frozen=True)
 class Block:
-    """Several steps' batches: images uint8 (steps, batch, H, W, C), labels int32 (steps, batch)."""
+    """Several steps' batches.
 
-    images: npt.NDArray[np.uint8]
+    Attributes:
+        inputs: images uint8 (steps, batch, H, W, C), or what to draw of the images that live on the device.
+        labels: int32 (steps, batch).
+
+    """
+
+    inputs: npt.NDArray[np.uint8] | Draw
     labels: npt.NDArray[np.int32]
 
     @property
@@ -48,23 +77,38 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Resident:
+    """All images of the training split, uint8 (N, H, W, C), for a device that keeps them."""
+
+    images: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
 class TrainingData:
-    """The training images of one trial, with how they are drawn."""
+    """The training images of one trial, with how they are drawn.
+
+    With `resident`, blocks hold draws, and the device makes the images; else they hold the images.
+    """
 
     subset: Subset
     shape: ImageShape
     recipe: Recipe
     flip: bool
     seed: int
+    resident: bool = False
 
     def epoch(self, number: int, steps_per_block: int, first_block: int | None = None) -> Iterator[Block]:
-        """Yield one epoch's blocks; `first_block` is another number of steps for the first of them."""
+        """Yield one epoch's blocks; `first_block` is another number of steps for the first of them.
+
+        Where fewer steps are left than make a block, they come one by one: no new shape has to be compiled for them.
+        """
         order = _generator(self.seed, SHUFFLE_STREAM, number, 0).permutation(self.subset.indices)
         batch = self.recipe.batch_size
         full = len(order) // batch
         step = 0
         while step < full:
-            stop = min(full, step + (first_block or steps_per_block))
+            wanted = first_block or steps_per_block
+            stop = step + (wanted if step + wanted <= full else 1)
             first_block = None
             yield self._block(number, range(step, stop), order[step * batch : stop * batch])
             step = stop
@@ -72,37 +116,57 @@ class TrainingData:
             yield self._block(number, range(full, full + 1), order[full * batch :])
 
     def _block(self, epoch: int, steps: range, indices: npt.NDArray[np.int64]) -> Block:
-        indices = indices.reshape(len(steps), -1)
-        images = np.empty((*indices.shape, *self.shape), np.uint8)
+        draw = self._draw(epoch, steps, indices.reshape(len(steps), -1))
+        labels = self.subset.split.labels[draw.indices].astype(np.int32)
+        return Block(draw if self.resident else self._images(draw), labels)
+
+    def _draw(self, epoch: int, steps: range, indices: npt.NDArray[np.int64]) -> Draw:
+        rows, columns = self._padding()
+        top, left = np.zeros(indices.shape, np.int32), np.zeros(indices.shape, np.int32)
+        flipped = np.zeros(indices.shape, np.bool_)
         for position, step in enumerate(steps):
-            batch = gather(self.subset.split.images, indices[position], self.shape)
-            images[position] = self._augment(batch, _generator(self.seed, AUGMENT_STREAM, epoch, step))
-        return Block(images, self.subset.split.labels[indices].astype(np.int32))
+            random, count = _generator(self.seed, AUGMENT_STREAM, epoch, step), indices.shape[1]
+            if rows:
+                top[position] = random.integers(-rows, rows + 1, count)
+                left[position] = random.integers(-columns, columns + 1, count)
+            if self.recipe.flip and self.flip:
+                flipped[position] = random.random(count) < 0.5
+        return Draw(indices.astype(np.int32), top, left, flipped)
 
-    def _augment(self, batch: npt.NDArray[np.uint8], random: np.random.Generator) -> npt.NDArray[np.uint8]:
-        if self.recipe.crop_padding:
-            batch = random_crop(batch, self.recipe.crop_padding, random)
-        if self.recipe.flip and self.flip:
-            flipped = random.random(len(batch)) < 0.5
-            batch[flipped] = batch[flipped, :, ::-1]
-        return batch
+    def _padding(self) -> tuple[int, int]:
+        """Return the greatest shift in rows and columns: at least one pixel, where the recipe shifts."""
+        padding, (height, width, _) = self.recipe.crop_padding, self.shape
+        return (max(1, round(height * padding)), max(1, round(width * padding))) if padding else (0, 0)
+
+    def _images(self, draw: Draw) -> npt.NDArray[np.uint8]:
+        images = np.empty((*draw.indices.shape, *self.shape), np.uint8)
+        for step, indices in enumerate(draw.indices):
+            batch = gather(self.subset.split.images, indices, self.shape)
+            augment(batch, draw.top[step], draw.left[step], draw.flipped[step], out=images[step])
+        return images
 
 
-def random_crop(batch: npt.NDArray[np.uint8], padding: float, random: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Return each image shifted on its own by up to `padding` of its height and width, with zeros moving in.
+def augment(
+    batch: npt.NDArray[np.uint8],
+    top: npt.NDArray[np.int32],
+    left: npt.NDArray[np.int32],
+    flipped: npt.NDArray[np.bool_],
+    out: npt.NDArray[np.uint8],
+) -> None:
+    """Write each image of a batch (N, H, W, C), shifted with zeros moving in and mirrored as `Draw` says, into `out`.
 
-    Args:
-        batch: uint8 N×H×W×C.
-        padding: fraction of the image's size; at least one pixel.
-        random: draws two offsets an image.
-
+    `bench.backends.interface.drawn` does the same on the device, to the bit.
     """
-    count, height, width, _ = batch.shape
-    rows, columns = max(1, round(height * padding)), max(1, round(width * padding))
-    padded = np.pad(batch, ((0, 0), (rows, rows), (columns, columns), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
-    top, left = random.integers(0, 2 * rows + 1, count), random.integers(0, 2 * columns + 1, count)
-    return np.ascontiguousarray(windows[np.arange(count), top, left].transpose(0, 2, 3, 1))
+    if not (top.any() or left.any() or flipped.any()):
+        out[:] = batch
+        return
+    out[:] = 0
+    _, height, width, _ = batch.shape
+    shifts = zip(batch, out, top.tolist(), left.tolist(), flipped.tolist(), strict=True)
+    for image, target, down, right, mirrored in shifts:  # a slice an image: nothing larger than the batch is made
+        rows, columns = slice(max(0, -down), height - max(0, down)), slice(max(0, -right), width - max(0, right))
+        aim = target[:, ::-1] if mirrored else target
+        aim[rows, columns] = image[max(0, down) : height + min(0, down), max(0, right) : width + min(0, right)]
 
 
 def batches(subset: Subset, shape: ImageShape, size: int) -> Iterator[npt.NDArray[np.uint8]]:
@@ -111,7 +175,7 @@ def batches(subset: Subset, shape: ImageShape, size: int) -> Iterator[npt.NDArra
         yield gather(subset.split.images, subset.indices[start : start + size], shape)
 
 
-def prefetch(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
+def prefetch(items: Iterator[Item], depth: int = PREFETCHED_BLOCKS) -> Iterator[Item]:
     """Yield the items while a thread makes the next ones."""
     end = object()
     with ThreadPoolExecutor(1, thread_name_prefix="input") as thread:

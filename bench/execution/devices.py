@@ -1,4 +1,4 @@
-"""What trials will run on. TensorFlow itself is asked only where there is a GPU, and only once."""
+"""What trials will run on, and how fast that multiplies matrices; both asked once and remembered."""
 
 from __future__ import annotations
 
@@ -8,59 +8,117 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from bench.data.cache import default_cache_dir
-from bench.environment import Device, cpu_name, find_gpus, nvidia_driver
+from bench.environment import BACKENDS, Device, cpu_name, find_gpus, nvidia_driver, settings, usable_cores
 from bench.errors import BackendError
-from bench.execution.server import ForkServer, WorkDiedError, WorkFailedError
+from bench.execution.server import ForkServer
+from bench.execution.work import WorkDiedError, WorkFailedError
 
-INSTALL_GPU = 'pip install -e ".[gpu]"'
+INSTALL_GPU = {
+    "tensorflow": 'pip install -e ".[gpu]"',
+    "jax": 'pip install "jax[cuda12]"',
+    "torch": "a CUDA build of PyTorch (pytorch.org)",
+}
 
 
 def resolve_device(server: ForkServer) -> Device:
-    """Return the device that trials run on: the first GPU that both NVML and TensorFlow see, else the CPU."""
+    """Return the device that trials run on: the first GPU that both NVML and the backend see, else the CPU."""
     gpus = find_gpus()
     if not gpus:
         return Device("CPU", cpu_name())
     usable = _usable_gpus(server, [gpu.uuid for gpu in gpus])
     if not usable:
-        note = f"{gpus[0].name} is there, but this TensorFlow cannot use it: {INSTALL_GPU} brings its CUDA libraries."
+        install = INSTALL_GPU[server.backend]
+        note = f"{gpus[0].name} is there, but this {server.title} cannot use it: {install} brings its CUDA libraries."
         return Device("CPU", cpu_name(), note)
-    return Device("GPU", gpus[0].name, compute_capability=gpus[0].compute_capability)
+    gpu = gpus[0]
+    return Device("GPU", gpu.name, "", gpu.compute_capability, gpu.memory_bytes, gpu.uuid)
+
+
+def matmul_peak(server: ForkServer, device: Device, precision: str, *, again: bool = False) -> float:
+    """Return the device's matrix-product peak in FLOP/s: as measured before, by whichever backend, or measured now.
+
+    Measured again, the greatest is kept: a disturbance or a slower library makes a figure lower, nothing makes it
+    higher than what the device can do.
+
+    Raises:
+        BackendError: it cannot be measured.
+
+    """
+    remembered = _remembered("peak", [device.name, device.uuid, usable_cores(), precision, settings()])
+    known = _read(remembered)
+    if known is not None and not again:
+        return known
+    try:
+        measured = server.run(measure_peak, server.backend, device, precision, on_event=lambda _: None)
+    except (WorkDiedError, WorkFailedError) as error:
+        raise BackendError(f"the matrix-product peak of {device.name} cannot be measured: {error}") from error
+    peak = max(measured, known or 0.0)
+    _write(remembered, peak)
+    return float(peak)
+
+
+def measure_peak(backend: str, device: Device, precision: str, _send: Callable[[Any], None]) -> float:
+    """Measure the matrix-product peak; called in a fork."""
+    from bench.backends.interface import load_backend
+    from bench.measurement.peak import matmul_peak_flops
+
+    load_backend(backend).prepare_process(device)
+    return matmul_peak_flops(precision, on_gpu=device.kind == "GPU")
 
 
 def _usable_gpus(server: ForkServer, uuids: list[str]) -> int:
-    """Return how many GPUs TensorFlow can use, from an earlier answer where nothing has changed since."""
-    remembered = default_cache_dir() / f"devices-{_key(uuids)}.json"
-    with suppress(OSError, ValueError):
-        return int(json.loads(remembered.read_text()))
+    """Return how many GPUs the backend can use, from an earlier answer where nothing has changed since."""
+    remembered = _remembered("devices", [uuids, *_facts(server.backend)])
+    known = _read(remembered)
+    if known is not None:
+        return int(known)
     try:
-        usable = int(server.run(count_gpus, on_event=lambda _: None))
+        usable = int(server.run(count_gpus, server.backend, on_event=lambda _: None))
     except (WorkDiedError, WorkFailedError) as error:
-        raise BackendError(f"TensorFlow cannot list its GPUs: {error}") from error
+        raise BackendError(f"{server.title} cannot list its GPUs: {error}") from error
     if usable:  # a no is asked anew each time: it may have had a passing cause
-        with suppress(OSError):
-            temporary = remembered.with_suffix(f".{os.getpid()}.tmp")
-            temporary.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(usable))
-            temporary.replace(remembered)
+        _write(remembered, usable)
     return usable
 
 
-def count_gpus(_send: Callable[[Any], None]) -> int:
-    """Return how many GPUs TensorFlow can use."""
-    import tensorflow as tf
+def count_gpus(backend: str, _send: Callable[[Any], None]) -> int:
+    """Return how many GPUs the backend can use; called in a fork."""
+    from bench.backends.interface import load_backend
 
-    return len(tf.config.list_physical_devices("GPU"))
+    return load_backend(backend).count_gpus()
 
 
-def _key(uuids: list[str]) -> str:
-    """Identify what the answer depends on: the GPUs, their driver, TensorFlow, and the CUDA libraries beside it."""
+def _facts(backend: str) -> list[Any]:
+    """Return what such answers depend on: the driver, the backend, and the CUDA libraries beside it."""
+    starts = (*BACKENDS[backend].packages, "nvidia-")
     packages = sorted(
         f"{name} {distribution.version}"
         for distribution in importlib.metadata.distributions()
-        if (name := distribution.metadata["Name"] or "").startswith(("tensorflow", "nvidia-"))
+        if (name := distribution.metadata["Name"] or "").startswith(starts)
     )
-    facts = [uuids, packages, nvidia_driver(), os.environ.get("LD_LIBRARY_PATH", "")]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    return [packages, nvidia_driver(), os.environ.get("LD_LIBRARY_PATH", "")]
+
+
+def _remembered(what: str, facts: list[Any]) -> Path:
+    """Return the file in the user's cache that holds an answer which depends on these facts."""
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    return default_cache_dir() / f"{what}-{digest}.json"
+
+
+def _read(path: Path) -> float | None:
+    try:
+        return float(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _write(path: Path, value: float) -> None:
+    with suppress(OSError):
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(value))
+        temporary.replace(path)

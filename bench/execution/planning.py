@@ -9,7 +9,8 @@ from typing import Any
 from bench.data.cache import DataInfo, DataSource, Prepared, find, prepare
 from bench.data.splits import held_out
 from bench.errors import DataError, UsageError
-from bench.execution.server import ForkServer, WorkDiedError, WorkFailedError
+from bench.execution.server import ForkServer
+from bench.execution.work import WorkDiedError, WorkFailedError
 from bench.plugins import Plugin, PluginChoice
 from bench.recipes import Recipe
 from bench.records import Status, TrialRecord, last_attempts

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bench.environment import Device, Environment
-from bench.errors import DataError, DivergedError, PluginError, TrialError, UnsuitableError
+from bench.errors import DataError, DivergedError, PluginError, TrialError, UnsuitableError, is_out_of_memory
 from bench.events import Epoch
 from bench.execution.job import TrialJob
 from bench.execution.planning import Trial
-from bench.execution.server import ForkServer, WorkDiedError, WorkFailedError
+from bench.execution.server import ForkServer
 from bench.execution.signals import sigterm_as_interrupt, uninterrupted
+from bench.execution.work import WorkDiedError, WorkFailedError
 from bench.records import Outcome, Reason, Status, TrialRecord
+from bench.spec import TrialSpec
 from bench.store import Attempt, Store
 
-OUT_OF_MEMORY = {"ResourceExhaustedError", "MemoryError"}
+PROFILED = "model_file_bytes"  # a figure that every full measurement has
 
 
 class Observer(Protocol):
@@ -34,6 +36,32 @@ class Observer(Protocol):
         """See a trial's record, once it has been written."""
 
 
+class Profiles:
+    """Which architectures have been measured in full already, in this environment, at a precision, on images alike."""
+
+    def __init__(self, environment: Environment, records: Sequence[TrialRecord], *, wanted: bool) -> None:
+        self.environment, self.wanted = environment, wanted
+        self.known: set[Hashable] = set()
+        for record in records:
+            self.note(record)
+
+    def is_missing(self, spec: TrialSpec) -> bool:
+        """Return whether the trial is to be measured in full: nothing like it has been."""
+        return self.wanted and self._key(spec) not in self.known
+
+    def note(self, record: TrialRecord) -> None:
+        """Remember a record that has what is measured once."""
+        here, there = self.environment, record.environment
+        if PROFILED in record.metrics and (here.machine, here.software) == (there.machine, there.software):
+            self.known.add(self._key(record.spec))
+
+    @staticmethod
+    def _key(spec: TrialSpec) -> Hashable:
+        architecture, dataset = spec.architecture, spec.dataset
+        sources = architecture.source_hash, dataset.source_hash
+        return architecture.label, dataset.label, sources, spec.precision, spec.backend, spec.recipe.batch_size
+
+
 @dataclass(frozen=True)
 class Runner:
     """Runs trials one after another, each in a fresh process, and leaves a record of each."""
@@ -44,6 +72,8 @@ class Runner:
     environment: Environment
     logits_dtype: str
     observer: Observer
+    profiles: Profiles
+    peak_flops: float | None = None
 
     def run(self, trials: Sequence[Trial]) -> list[TrialRecord]:
         """Run the trials and return their records.
@@ -74,7 +104,8 @@ class Runner:
 
     def _work(self, trial: Trial, attempt: Attempt, history: list[Epoch]) -> Outcome:
         _check_image_size(trial)
-        work = TrialJob(trial, self.device, attempt.folder.resolve(), self.logits_dtype)
+        full = self.profiles.is_missing(trial.spec)
+        work = TrialJob(trial, self.device, attempt.folder.resolve(), self.logits_dtype, full, self.peak_flops)
 
         def receive(event: Any) -> None:
             if isinstance(event, Epoch):
@@ -97,12 +128,13 @@ class Runner:
         )
         with uninterrupted():
             attempt.commit(record, history)
+        self.profiles.note(record)
         self.observer.trial_ended(record)
         return record
 
 
 def run_in_fork(job: TrialJob, send: Callable[[Any], None]) -> Outcome:
-    """Run a trial; called in a fork of the server, where TensorFlow is imported already."""
+    """Run a trial; called in a fork of the server, where the backend is imported already."""
     from bench.execution.trial import run_trial
 
     return run_trial(job, send)
@@ -120,7 +152,7 @@ def failure_of(error: Exception, device: str) -> dict[str, Any]:
             reason = Reason(error.reason)
         case DataError() | PluginError():
             reason = Reason.BAD_DATA
-        case WorkFailedError() if error.failure.kind in OUT_OF_MEMORY:
+        case WorkFailedError() if is_out_of_memory(error.failure.kind, message):
             on_device = device == "GPU" and error.failure.kind != "MemoryError" and "allocator cpu" not in message
             reason = Reason.OUT_OF_MEMORY_DEVICE if on_device else Reason.OUT_OF_MEMORY_HOST
             message = f"out of memory on the {'device' if on_device else 'host'}: {message}"

@@ -1,83 +1,48 @@
-"""A server process that has imported TensorFlow, and forks a fresh process for each piece of work.
+"""A process that has imported a backend, and forks a fresh process for each piece of work.
 
-A fork takes milliseconds where an import takes many seconds; whatever the work does to its process dies with it.
+A fork takes milliseconds where an import takes many seconds; whatever the work does to its process dies with it. The
+fork server belongs to a supervisor (`bench.execution.supervisor`), one for each backend.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import multiprocessing.connection
+import atexit
+import importlib.util
 import os
-import signal
+import pickle
+import subprocess
 import sys
 import tempfile
-import threading
-import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from contextlib import suppress
+from multiprocessing.connection import Pipe, wait
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BackendError, BenchError
+from bench.environment import BACKENDS
+from bench.errors import BackendError
 from bench.execution.signals import uninterrupted
+from bench.execution.supervisor import SERVER_DIED, check_preload
+from bench.execution.work import Failure, Message, WorkDiedError, WorkFailedError
 
-PRELOAD = "bench.execution.preload"
-POLITE_SECONDS = 5.0
-SERVER_DIED = 255  # what Python's fork server gives for a process whose end it could not see
 LOG_LINES = 15
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An exception of the child, as it travels to the parent."""
-
-    kind: str
-    message: str
-    traceback: str
-    error: BenchError | None
-
-
-class WorkFailedError(Exception):
-    """The work raised an exception that is not a `BenchError`."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(f"{failure.kind}: {failure.message}")
-        self.failure = failure
-
-
-class WorkDiedError(Exception):
-    """The process ended without an answer. `exit_code` is negative for a signal, as in `subprocess`."""
-
-    def __init__(self, exit_code: int) -> None:
-        super().__init__(f"the process ended with exit code {exit_code}")
-        self.exit_code = exit_code
+PROGRAM = "import sys; sys.path[:] = {path!r}; from bench.execution.supervisor import main; main({descriptor})"
 
 
 class ForkServer:
-    """Python's fork server with the backend preloaded. There is one a process; it starts with the first work."""
+    """A backend's fork server. The supervisor starts with the first work, serves every `ForkServer` of this process
+    with the same backend, and ends with this process.
+    """  # noqa: D205
 
-    def __init__(self) -> None:
-        self._context = multiprocessing.get_context("forkserver")
-        with tempfile.NamedTemporaryFile(prefix="bench-server-", suffix=".log", delete=False) as log:
-            self._log = Path(log.name)
-        self._checked = False
-
-    def _start(self) -> None:
-        """Start importing the backend, without waiting for it."""
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user's own choice is: a trial names its backend
-        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # NVML's order, by which devices are named
-        os.environ["BENCH_SERVER_LOG"] = str(self._log)
-        self._context.set_forkserver_preload([PRELOAD])
-        _server().ensure_running()
+    def __init__(self, backend: str = "tensorflow") -> None:
+        self.backend = backend
+        self.title = BACKENDS[backend].title
 
     def __enter__(self) -> ForkServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Delete the server's log; the server itself ends with this process."""
-        self._log.unlink(missing_ok=True)
+        """Leave the supervisor to later ones; it ends with this process."""
 
     def run(
         self, function: Callable[..., Any], *arguments: Any, on_event: Callable[[Any], None], log: Path | None = None
@@ -94,135 +59,142 @@ class ForkServer:
             BenchError: as raised by the function.
             WorkFailedError: the function raised anything else.
             WorkDiedError: the fork ended without an answer.
-            BackendError: the server could not import the backend.
+            BackendError: the backend is not installed, or the server could not import it.
 
         """
         self.check()
-        return self._run(function, arguments, on_event, log)
+        return _supervisor(self.backend).run(function, arguments, on_event, log)
+
+    def start(self) -> None:
+        """Start importing the backend, without waiting for it.
+
+        Raises:
+            BackendError: it is not installed.
+
+        """
+        require_installed(self.backend)
+        _supervisor(self.backend)
 
     def check(self) -> None:
         """Wait until the backend is imported.
 
         Raises:
-            BackendError: it cannot be.
+            BackendError: it is not installed, or cannot be imported.
 
         """
-        if self._checked:
+        self.start()
+        supervisor = _supervisor(self.backend)
+        if supervisor.checked:
             return
         try:
-            missing = self._run(check_preload, (), lambda _: None, self._log)
-        except (WorkDiedError, WorkFailedError, EOFError, ConnectionError) as error:
-            raise BackendError(f"TensorFlow cannot be started: {error}\n{self._last_lines()}") from error
+            missing = supervisor.run(_check, (), lambda _: None, None)
+        except (WorkDiedError, WorkFailedError) as error:
+            raise BackendError(f"{self.title} cannot be started: {error}\n{supervisor.last_lines()}") from error
         if missing:
-            raise BackendError(f"TensorFlow cannot be imported: {missing}\n{self._last_lines()}")
-        self._checked = True
-
-    def _run(
-        self,
-        function: Callable[..., Any],
-        arguments: tuple[Any, ...],
-        on_event: Callable[[Any], None],
-        log: Path | None,
-    ) -> Any:
-        self._start()
-        ours, theirs = self._context.Pipe()
-        with ours:
-            process = self._context.Process(target=_child, args=(theirs, function, arguments, log), daemon=True)
-            try:
-                process.start()
-            except (EOFError, OSError) as error:  # the server itself has died; the next work starts another
-                raise WorkDiedError(SERVER_DIED) from error
-            finally:
-                theirs.close()
-            try:
-                answer = _listen(ours, process, on_event)
-            except BaseException:
-                _end(process)
-                raise
-            with uninterrupted():
-                process.join(POLITE_SECONDS)
-                _end(process)
-            return answer
-
-    def _last_lines(self) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+            raise BackendError(f"{self.title} cannot be imported: {missing}\n{supervisor.last_lines()}")
+        supervisor.checked = True
 
 
-def check_preload(_send: Callable[[Any], None]) -> str:
-    """Return why the preload failed (Python itself swallows that), or an empty string."""
-    if PRELOAD in sys.modules:
-        return ""
-    try:
-        __import__(PRELOAD)
-    except ImportError as error:
-        return str(error)
-    return "the fork server has not preloaded it"
+def require_installed(backend: str) -> None:
+    """Raise `BackendError`, with the line that installs it, where a backend's package is absent."""
+    about = BACKENDS[backend]
+    if importlib.util.find_spec(about.package) is None:
+        raise BackendError(f"--backend {backend} needs {about.title}, which is not installed: {about.install}")
 
 
-def _server() -> Any:
-    from multiprocessing import forkserver
-
-    return forkserver._forkserver
+class _GoneError(Exception):
+    """The supervisor has died."""
 
 
-def _listen(connection: Connection, process: Any, on_event: Callable[[Any], None]) -> Any:
-    while True:
-        multiprocessing.connection.wait([connection, process.sentinel])
-        if not connection.poll():
-            process.join()
-            raise WorkDiedError(process.exitcode)
+class _Supervisor:
+    """A supervisor process, and the pipe to it."""
+
+    def __init__(self, backend: str) -> None:
+        with tempfile.NamedTemporaryFile(prefix="bench-server-", suffix=".log", delete=False) as log:
+            self.log, self.checked = Path(log.name), False
+            self.connection, theirs = Pipe()
+            program = PROGRAM.format(path=sys.path, descriptor=theirs.fileno())
+            self.process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-c", program],
+                env=_environment(backend),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[theirs.fileno()],
+                process_group=0,  # Ctrl-C is the command's to handle
+            )
+            theirs.close()
+        atexit.register(self.log.unlink, missing_ok=True)
+
+    def run(self, function: Callable[..., Any], arguments: Any, on_event: Callable[[Any], None], log: Any) -> Any:
+        work = pickle.dumps((function, arguments, None if log is None else str(log.resolve())))
         try:
-            kind, value = connection.recv()
-        except (EOFError, ConnectionError):
-            process.join()
-            raise WorkDiedError(process.exitcode) from None
-        if kind == "event":
+            self._send(Message.RUN + work)
+            kind, value = self._answer(on_event)
+        except _GoneError as error:  # the next work starts another
+            self.process.kill()
+            self.process.wait()
+            raise WorkDiedError(SERVER_DIED) from error
+        except BaseException:  # Ctrl-C, or whoever reads our output has gone
+            with uninterrupted(), suppress(_GoneError):
+                self._send(Message.CANCEL)
+                self._answer(lambda _: None)
+            raise
+        if kind == Message.DIED:
+            raise WorkDiedError(value)
+        if kind == Message.FAILURE:
+            _raise(value)
+        return value
+
+    def _answer(self, on_event: Callable[[Any], None]) -> tuple[bytes, Any]:
+        """Pass events on until something else comes."""
+        while True:
+            wait([self.connection])
+            with uninterrupted():  # half a message would be lost
+                message = self._receive()
+            kind, value = message[:1], pickle.loads(message[1:])  # noqa: S301 - from our own fork
+            if kind != Message.EVENT:
+                return kind, value
             on_event(value)
-        elif kind == "result":
-            return value
-        else:
-            error = value.error or WorkFailedError(value)
-            error.add_note(value.traceback)
-            raise error
+
+    def _send(self, message: bytes) -> None:
+        try:
+            self.connection.send_bytes(message)
+        except OSError as error:
+            raise _GoneError from error
+
+    def _receive(self) -> bytes:
+        try:
+            return self.connection.recv_bytes()
+        except (EOFError, OSError) as error:
+            raise _GoneError from error
+
+    def last_lines(self) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_LINES:])
 
 
-def _end(process: Any) -> None:
-    """End the process if it still runs: SIGTERM, and after a moment SIGKILL."""
-    if process.exitcode is None:
-        process.terminate()
-        process.join(POLITE_SECONDS)
-    if process.exitcode is None:
-        process.kill()
-        process.join()
+_SUPERVISORS: dict[str, _Supervisor] = {}
 
 
-def _child(connection: Connection, function: Callable[..., Any], arguments: tuple[Any, ...], log: Path | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
-    _redirect(log)
-    threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
-    try:
-        result = ("result", function(*arguments, lambda event: connection.send(("event", event))))
-    except Exception as error:
-        traceback.print_exc()
-        known = error if isinstance(error, BenchError) else None
-        result = ("failure", Failure(type(error).__name__, str(error), traceback.format_exc(), known))
-    connection.send(result)
+def _supervisor(backend: str) -> _Supervisor:
+    """Return the backend's supervisor, a new one where there is none or it has died."""
+    known = _SUPERVISORS.get(backend)
+    if known is None or known.process.poll() is not None:
+        _SUPERVISORS[backend] = known = _Supervisor(backend)
+    return known
 
 
-def _redirect(log: Path | None) -> None:
-    if log is None:
-        return
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    os.close(file)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+def _environment(backend: str) -> dict[str, str]:
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # NVML's order, by which we name devices
+    careful = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}  # else asking for GPUs would touch them, and forbid forking
+    return {**quiet, **careful, **os.environ, "KERAS_BACKEND": backend, "BENCH_BACKEND": backend}
 
 
-def _end_with_parent(connection: Connection) -> None:
-    """End this process when the parent is gone: it never sends anything, so there is only an end to read."""
-    try:
-        connection.recv()
-    except (EOFError, OSError):
-        os._exit(1)
+def _check(_send: Callable[[Any], None]) -> str:
+    return check_preload()
+
+
+def _raise(failure: Failure) -> None:
+    error = failure.error or WorkFailedError(failure)
+    error.add_note(failure.traceback)
+    raise error

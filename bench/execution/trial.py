@@ -4,35 +4,60 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from bench.api import ImageShape, Splits
+from bench.api import Splits
+from bench.backends.interface import Backend, Normalization, Objective, Steps, Task, load_backend
 from bench.data.cache import DataInfo, open_splits
-from bench.data.pipeline import TrainingData, batches
-from bench.data.splits import divide, everything
+from bench.data.pipeline import PREFETCHED_BLOCKS, Resident, TrainingData, batches
+from bench.data.splits import Subset, divide, everything
 from bench.environment import Device, usable_cores
-from bench.errors import BackendError, BadModelError, DivergedError, PluginError
-from bench.evaluation import BATCH_SIZE, collect_logits, score
+from bench.errors import BadModelError, DivergedError
+from bench.evaluation import BATCH_SIZE, Scores, collect_logits, score
 from bench.events import Epoch, Phase, Step
 from bench.execution.job import TrialJob
-from bench.measurement.cost import parameter_counts
-from bench.measurement.latency import inference_images_per_second
+from bench.execution.model import build_model, check_outputs
+from bench.execution.profile import profile
+from bench.measurement.cost import Cost, LayerCost, count_cost, parameter_counts
+from bench.measurement.energy import Energy, EnergyMeter
 from bench.measurement.memory import peak_memory_bytes
+from bench.measurement.peak import utilisation
 from bench.measurement.phases import Stopwatch
-from bench.plugins import Plugin, load_module
+from bench.measurement.sharing import Sharing, SharingRecorder
+from bench.measurement.throughput import waiting_share
+from bench.measurement.windows import Steady, steady
 from bench.recipes import Recipe
 from bench.records import Outcome
 from bench.spec import TrialSpec
-from bench.steps import CompiledSteps, Normalization, Objective, compile_steps
-from bench.store import write_predictions
-from bench.training import build_optimizer, skipped_steps, steps_per_execution, train
+from bench.store import write_layers, write_predictions
+from bench.training import Report, Training, build_optimizer, learning_rate, skipped_steps, steps_per_block, train
 
 Send = Callable[[Any], None]
+RESIDENT_SHARE = 0.25  # of a GPU's memory: what a training set may take to live there
+
+
+@dataclass(frozen=True)
+class Images:
+    """The data of a trial: training, validation and test images."""
+
+    splits: Splits
+    training: TrainingData
+    validation: Subset | None
+    test: Subset
+
+
+@dataclass(frozen=True)
+class Built:
+    """The model of a trial, with what trains it."""
+
+    model: keras.Model
+    optimizer: Any
+    rate: Any
+    steps: Steps
 
 
 def run_trial(job: TrialJob, send: Send) -> Outcome:
@@ -43,139 +68,91 @@ def run_trial(job: TrialJob, send: Send) -> Outcome:
         DataError, PluginError: the images cannot be loaded, read or divided.
 
     """
-    spec, info, watch = job.trial.spec, job.trial.prepared.info, Stopwatch()
-    recipe = spec.recipe
+    spec, watch, backend = job.trial.spec, Stopwatch(), load_backend(job.trial.spec.backend)
     send(Phase("loading"))
-    _prepare_process(spec, job.device)
+    _prepare_process(spec, job.device, backend)
     with watch.phase("data"):
-        splits = open_splits(job.trial.source, job.trial.prepared)
-        training, validation = divide(splits, recipe.validation_fraction, spec.seed)
-        flip = job.trial.source.choice.plugin.info.horizontal_flip
-        data = TrainingData(training, info.image_shape, recipe, flip, spec.seed)
+        images = _load(job)
     send(Phase("building"))
     with watch.phase("build"):
-        keras.utils.set_random_seed(spec.seed)  # again: a data set's `load` may have set another
-        model = build_model(job.trial.architecture, spec, info.image_shape, len(splits.class_names))
-        per_epoch = recipe.steps_per_epoch(len(training))
-        optimizer = build_optimizer(recipe, model, per_epoch * recipe.total_epochs(len(training)), spec.precision)
-        jit_compile = job.device.kind == "GPU"
-        normalization = _normalization(spec.recipe, info)
-        objective = Objective(recipe.label_smoothing, recipe.l2)
-        steps = compile_steps(model, optimizer, info.image_shape, normalization, objective, jit_compile=jit_compile)
-        check_outputs(steps, splits, info.image_shape, job.trial.architecture.path)
+        built = _build(job, images, backend)
     send(Phase("training"))
-    trained = train(steps, optimizer, data, validation, _reporter(send))
-    skipped = skipped_steps(optimizer, trained.steps)
-    watch.seconds |= {
-        "first_step": trained.first_step_seconds,
-        "training": trained.seconds,
-        "validation": trained.validation_seconds,
-    }
+    sharing, meter = SharingRecorder(job.device.uuid), EnergyMeter(job.device.uuid)
+    sharing.start()
+    meter.start()
+    trained = train(built.steps, built.rate, images.training, images.validation, _reporter(send, sharing, meter))
+    energy, shared = meter.stop(), sharing.stop()
+    speed = steady(trained.blocks)
+    built.steps.finish()
+    skipped = skipped_steps(built.optimizer, trained.steps)
     send(Phase("evaluating"))
     with watch.phase("evaluation"):
-        test = everything(splits.test)
-        logits = collect_logits(steps, test, info.image_shape)
-        if not np.isfinite(logits).all():
-            raise DivergedError("the trained model's logits of the test images are not all finite numbers.")
-        scores = score(logits, test.split.labels)
-        stored = logits.astype(job.logits_dtype)
-        write_predictions(job.folder, stored, test.split.labels, scores.confusion_matrix)
-    with watch.phase("inference_timing"):
-        sample = next(batches(test, info.image_shape, BATCH_SIZE))
-        inference_speed = inference_images_per_second(steps.predict, sample)
-    parameters, trainable = parameter_counts(model)
-    return Outcome(
-        metrics={
-            "test_accuracy": scores.accuracy,
-            "test_top5_accuracy": scores.top5_accuracy,
-            "test_nll": scores.nll,
-            "test_ece": scores.ece,
-            "test_per_class_accuracy": scores.per_class_accuracy,
-            "validation_accuracy": trained.validation_accuracy,
-            "train_images_per_second": trained.images_per_second,
-            "inference_images_per_second": inference_speed,
-            "inference_batch_size": len(sample),
-            "parameters": parameters,
-            "trainable_parameters": trainable,
-            "peak_memory_bytes": peak_memory_bytes(job.device.kind),
-        },
-        phases=watch.seconds,
-        resolved={
-            "device": job.device.kind,
-            "device_name": job.device.name,
-            "precision": spec.precision,
-            "jit_compile": jit_compile,
-            "steps_per_execution": steps_per_execution(recipe, per_epoch),
-            "epochs": trained.epochs,
-            "steps": trained.steps,
-            "training_images": len(training),
-            "validation_images": len(validation) if validation else 0,
-            "test_images": len(test),
-            "threads": int(os.environ.get("TF_NUM_INTRAOP_THREADS") or usable_cores()),
-            "skipped_steps": skipped,
-            "channel_mean": info.channel_mean,
-            "channel_std": info.channel_std,
-            "tf32": job.device.kind == "GPU" and tf.config.experimental.tensor_float_32_execution_enabled(),
-        },
-    )
+        scores = _evaluate(job, built.steps, images.test)
+    peak_memory = peak_memory_bytes() if job.device.kind == "CPU" else backend.peak_memory_bytes()
+    cost, profiled = _count(built.model, job), {}
+    if job.full:
+        send(Phase("measuring"))
+        with watch.phase("profile"):
+            sample = next(batches(images.test, job.trial.prepared.info.image_shape, BATCH_SIZE))
+            profiled = profile(built.model, built.steps, images.training, sample)
+            profiled["input_wait_share"] = waiting_share(speed.images_per_second, profiled["compute_images_per_second"])
+            write_layers(job.folder, cost.layers)
+    metrics = {
+        **_score_metrics(scores, trained),
+        **_speed_metrics(speed, trained, shared),
+        **_energy_metrics(energy),
+        **_cost_metrics(cost, built.model),
+        "peak_memory_bytes": peak_memory,
+        "utilisation": utilisation(speed.images_per_second, cost.macs, job.peak_flops),
+        **profiled,
+    }
+    return Outcome(metrics, _phases(watch, speed, trained), _resolved(job, images, built, trained, skipped))
 
 
-def build_model(plugin: Plugin, spec: TrialSpec, shape: ImageShape, classes: int) -> keras.Model:
-    """Call the architecture's `build`, and hold what it returns against the interface.
-
-    Raises:
-        BadModelError: the file cannot be imported, or `build` raised, or did not return a model with a logit a class.
-        MemoryError, ResourceExhaustedError: the model does not fit into memory.
-
-    """
-    try:
-        model = load_module(plugin).build(shape, classes, **spec.architecture.parameters)
-    except PluginError as error:
-        raise BadModelError(str(error)) from error
-    except (MemoryError, tf.errors.ResourceExhaustedError):
-        raise
-    except Exception as error:
-        raise BadModelError(f"{plugin.path}: `build` raised {type(error).__name__}: {error}") from error
-    if not isinstance(model, keras.Model):
-        raise BadModelError(f"{plugin.path}: `build` must return a keras.Model, got {type(model).__name__}.")
-    outputs = getattr(model, "output_shape", None)
-    if outputs != (None, classes):
-        raise BadModelError(
-            f"{plugin.path}: the model's output must have shape (None, {classes}), one logit a class, got {outputs}. "
-            "End it with keras.layers.Dense(num_classes)."
-        )
-    return model
-
-
-def check_outputs(steps: CompiledSteps, splits: Splits, shape: ImageShape, path: Path) -> None:
-    """Look at the untrained model's answers to some training images.
-
-    Raises:
-        BadModelError: they are probabilities where logits are due.
-
-    """
-    images = next(batches(everything(splits.train), shape, 8))
-    outputs = steps.predict(images)
-    if (outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=0.02):
-        raise BadModelError(
-            f"{path}: the model's outputs are probabilities (they are positive and sum to 1), logits "
-            "are due. Remove the softmax: leave `activation` of the last layer away; the loss applies it."
-        )
-
-
-def _prepare_process(spec: TrialSpec, device: Device) -> None:
-    gpus = tf.config.list_physical_devices("GPU")
-    if device.kind == "GPU" and not gpus:
-        raise BackendError(f"{device.name} is there, but TensorFlow cannot use it any more. Run `bench doctor`.")
-    used = gpus[:1] if device.kind == "GPU" else []
-    tf.config.set_visible_devices(used, "GPU")
-    for gpu in used:
-        tf.config.experimental.set_memory_growth(gpu, enable=True)
+def _prepare_process(spec: TrialSpec, device: Device, backend: Backend) -> None:
+    backend.prepare_process(device)
     keras.config.set_image_data_format("channels_last")  # whatever the user's keras.json says
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
     keras.config.set_dtype_policy(spec.precision)
     keras.utils.set_random_seed(spec.seed)
+
+
+def _load(job: TrialJob) -> Images:
+    spec, info = job.trial.spec, job.trial.prepared.info
+    splits = open_splits(job.trial.source, job.trial.prepared)
+    training, validation = divide(splits, spec.recipe.validation_fraction, spec.seed)
+    data = TrainingData(
+        training,
+        info.image_shape,
+        spec.recipe,
+        flip=job.trial.source.choice.plugin.info.horizontal_flip,
+        seed=spec.seed,
+        resident=_fits_device(job.device, splits),
+    )
+    return Images(splits, data, validation, everything(splits.test))
+
+
+def _fits_device(device: Device, splits: Splits) -> bool:
+    """Return whether the training images are few enough to live on the GPU."""
+    images = splits.train.images
+    return isinstance(images, np.ndarray) and images.nbytes <= RESIDENT_SHARE * (device.memory_bytes or 0)
+
+
+def _build(job: TrialJob, images: Images, backend: Backend) -> Built:
+    spec, info, recipe = job.trial.spec, job.trial.prepared.info, job.trial.spec.recipe
+    keras.utils.set_random_seed(spec.seed)  # again: a data set's `load` may have set another
+    model = build_model(job.trial.architecture, spec, info.image_shape, len(images.splits.class_names))
+    count = len(images.training.subset)
+    per_epoch = recipe.steps_per_epoch(count)
+    rate = learning_rate(recipe, per_epoch * recipe.total_epochs(count))
+    optimizer = build_optimizer(recipe, model, rate, spec.precision)
+    in_block = steps_per_block(recipe, info.image_shape, per_epoch, on_gpu=job.device.kind == "GPU")
+    resident = Resident(np.asarray(images.splits.train.images)) if images.training.resident else None
+    task = Task(info.image_shape, _normalization(recipe, info), Objective(recipe.label_smoothing, recipe.l2), resident)
+    steps = backend.compile_steps(model, optimizer, task, backend.tune(job.device, in_block))
+    check_outputs(steps, images.splits, info.image_shape, job.trial.architecture.path)
+    return Built(model, optimizer, rate, steps)
 
 
 def _normalization(recipe: Recipe, info: DataInfo) -> Normalization:
@@ -187,12 +164,124 @@ def _normalization(recipe: Recipe, info: DataInfo) -> Normalization:
     return Normalization(tuple(1 / (255 * s) for _, s in pairs), tuple(-m / s for m, s in pairs))
 
 
-def _reporter(send: Send) -> Callable[[Step | Epoch], None]:
-    """Send on everything, and write each epoch into the trial's log."""
+def _reporter(send: Send, *watched: SharingRecorder | EnergyMeter) -> Report:
+    """Send on everything; write each epoch into the trial's log, and read then what is watched meanwhile."""
 
     def report(event: Step | Epoch) -> None:
         if isinstance(event, Epoch):
             print(event.line(), flush=True)
+            for each in watched:
+                each.sample()
         send(event)
 
     return report
+
+
+def _evaluate(job: TrialJob, steps: Steps, test: Subset) -> Scores:
+    logits = collect_logits(steps, test, job.trial.prepared.info.image_shape)
+    if not np.isfinite(logits).all():
+        raise DivergedError("the trained model's logits of the test images are not all finite numbers.")
+    scores = score(logits, test.split.labels)
+    write_predictions(job.folder, logits.astype(job.logits_dtype), test.split.labels, scores.confusion_matrix)
+    return scores
+
+
+def _score_metrics(scores: Scores, trained: Training) -> dict[str, Any]:
+    return {
+        "test_accuracy": scores.accuracy,
+        "test_top5_accuracy": scores.top5_accuracy,
+        "test_nll": scores.nll,
+        "test_ece": scores.ece,
+        "test_per_class_accuracy": scores.per_class_accuracy,
+        "validation_accuracy": trained.validation_accuracy,
+    }
+
+
+def _speed_metrics(speed: Steady, trained: Training, shared: Sharing) -> dict[str, Any]:
+    notes = [*([speed.note] if speed.note else []), *shared.notes]
+    if trained.retraced:
+        notes.append(f"the training step was compiled {trained.retraced} times more than its shapes need.")
+    return {
+        "train_images_per_second": speed.images_per_second,
+        "train_images_per_second_q1": speed.q1,
+        "train_images_per_second_q3": speed.q3,
+        "train_images_per_second_low": speed.low,
+        "train_images_per_second_high": speed.high,
+        "train_images_per_second_mean": speed.mean_images_per_second,
+        "train_windows": speed.windows,
+        "train_steps_per_window": speed.steps_per_window,
+        "train_settled": speed.settled,
+        "timing_notes": notes,
+        "load_average": shared.load_average,
+        "other_cpu_share": shared.other_cpu_share,
+        "steal_share": shared.steal_share,
+    }
+
+
+def _energy_metrics(energy: Energy | None) -> dict[str, Any]:
+    """Return what the training took, validation included; blank where no counter can be read."""
+    return {
+        "training_energy_joules": energy.joules if energy else None,
+        "energy_scope": energy.scope if energy else None,
+    }
+
+
+def _count(model: keras.Model, job: TrialJob) -> Cost:
+    """Return what the model costs; one unknown layer where the model cannot be called on a placeholder."""
+    try:
+        return count_cost(model, job.trial.prepared.info.image_shape)
+    except BadModelError as error:
+        print(f"the cost cannot be counted: {error}", flush=True)
+        return Cost((LayerCost(model.name, type(model).__name__, (), 0, None, None),))
+
+
+def _cost_metrics(cost: Cost, model: keras.Model) -> dict[str, Any]:
+    parameters, trainable = parameter_counts(model)
+    return {
+        "parameters": parameters,
+        "trainable_parameters": trainable,
+        "macs": cost.macs,
+        "flops": cost.flops,
+        "activations": cost.activations,
+        "product_activations": cost.product_activations,
+        "cost_notes": [f"MACs are unknown: {', '.join(cost.unknown)} cannot be counted."] if cost.unknown else [],
+    }
+
+
+def _phases(watch: Stopwatch, speed: Steady, trained: Training) -> dict[str, float]:
+    """Return the seconds of each phase, in order."""
+    steady_seconds = sum(block.seconds for block in trained.blocks) - speed.warmup_seconds
+    before = {name: watch.seconds[name] for name in ("data", "build")}
+    after = {name: seconds for name, seconds in watch.seconds.items() if name not in before}
+    training = {
+        "first_step": trained.first_step_seconds,
+        "warmup": speed.warmup_seconds,
+        "training": steady_seconds,
+        "validation": trained.validation_seconds,
+    }
+    return {**before, **training, **after}
+
+
+def _resolved(job: TrialJob, images: Images, built: Built, trained: Training, skipped: int) -> dict[str, Any]:
+    info, tuning = job.trial.prepared.info, built.steps.tuning
+    return {
+        "device": job.device.kind,
+        "device_name": job.device.name,
+        "precision": job.trial.spec.precision,
+        "jit_compile": tuning.jit_compile,
+        "steps_per_block": tuning.steps_per_block,
+        "steps_per_execution": tuning.steps_per_execution,
+        "prefetched_blocks": PREFETCHED_BLOCKS,
+        "images_on_device": images.training.resident,
+        "epochs": trained.epochs,
+        "steps": trained.steps,
+        "training_images": len(images.training.subset),
+        "validation_images": len(images.validation) if images.validation else 0,
+        "test_images": len(images.test),
+        "threads": int(os.environ.get("TF_NUM_INTRAOP_THREADS") or usable_cores()),
+        "skipped_steps": skipped,
+        "channel_mean": info.channel_mean,
+        "channel_std": info.channel_std,
+        "tf32": job.device.kind == "GPU" and load_backend(job.trial.spec.backend).uses_tf32(),
+        "matmul_peak_flops": job.peak_flops,
+    }

@@ -1,4 +1,4 @@
-"""Peak memory."""
+"""Peak memory of the process; a GPU's is its backend's to tell."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ import resource
 import sys
 
 
-def peak_memory_bytes(device: str) -> int:
-    """Return the peak memory: of the device where it is a GPU, else of this process (resident set size)."""
-    if device == "GPU":
-        import tensorflow as tf
-
-        return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+def peak_memory_bytes() -> int:
+    """Return the greatest resident set size that this process has had."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -10,6 +10,10 @@ from bench.report.tables import ACCURACY, COUNTS
 
 SOURCES_SHOWN = {"source": ["architecture_source"], "data": ["dataset_source", "data_fingerprint"]}
 SETTING_SHOWN = ["recipe", "precision", "backend", "machine", "environment"]
+MARK = "*"
+DISTURBED = "!"
+DISTURBED_NOTE = "a training speed never settled or the machine was shared; the records' timing_notes say why"
+MARK_NOTE = "the best of its setting, or not told from it by its seeds"
 
 
 def shared_facts(rows: pd.DataFrame) -> dict[str, str]:
@@ -27,17 +31,33 @@ def display_rows(rows: pd.DataFrame) -> pd.DataFrame:
     for name, columns in SOURCES_SHOWN.items():
         if rows.groupby("architecture")[columns].nunique().gt(1).any(axis=None):  # rows that would look alike
             shown[name] = rows[columns].apply(lambda row: " ".join(value[:7] for value in row), axis=1)
-    shown["top-1 %"] = [accuracy_text(*row) for row in rows[ACCURACY].astype(float).itertuples(index=False)]
+    accuracies = [accuracy_text(*row) for row in rows[ACCURACY].astype(float).itertuples(index=False)]
+    marks = [f" {MARK}" if mark else "" for mark in rows["among_best"].fillna(False)]
+    shown["top-1 %"] = [text + mark for text, mark in zip(accuracies, marks, strict=True)]
     shown["seeds"] = rows["seeds"]
-    shown["train img/s"] = rows["train_images_per_second"].map(_whole)
+    disturbed = [f" {DISTURBED}" if count else "" for count in rows["disturbed"].fillna(0)]
+    speeds = rows["train_images_per_second"].map(_whole)
+    shown["train img/s"] = [text + mark for text, mark in zip(speeds, disturbed, strict=True)]
     shown["infer img/s"] = rows["inference_images_per_second"].map(_whole)
+    if rows["latency_p50_ms"].notna().any():
+        shown["1 img ms"] = rows["latency_p50_ms"].map(lambda value: _fixed(value, 2))
     shown["parameters"] = rows["parameters"].map(_whole)
+    if rows["macs"].notna().any():
+        shown["MMACs"] = (rows["macs"].astype("Float64") / 1e6).map(
+            lambda value: "" if pd.isna(value) else f"{value:,.1f}"
+        )
     shown["peak MB"] = (rows["peak_memory_bytes"] / 1e6).map(_whole)
     shown["s/trial"] = rows["trial_seconds"].map(_whole)
     for column in COUNTS:
         if rows[column].any():
             shown[column] = rows[column]
     return shown.astype(str)
+
+
+def mark_notes(rows: pd.DataFrame) -> dict[str, str]:
+    """Return each mark that a row has, with what it means."""
+    notes = {MARK: MARK_NOTE} if rows["among_best"].any() else {}
+    return {**notes, DISTURBED: DISTURBED_NOTE} if rows["disturbed"].fillna(0).any() else notes
 
 
 def accuracy_text(mean: float, low: float, high: float) -> str:
@@ -50,3 +70,7 @@ def accuracy_text(mean: float, low: float, high: float) -> str:
 
 def _whole(value: float) -> str:
     return "" if pd.isna(value) else f"{round(value):,}"
+
+
+def _fixed(value: float, digits: int) -> str:
+    return "" if pd.isna(value) else f"{value:,.{digits}f}"

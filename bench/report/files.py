@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.errors import StoreError
 from bench.records import TrialRecord
-from bench.report.display import display_rows, shared_facts
+from bench.report.display import display_rows, mark_notes, shared_facts
 from bench.report.tables import leaderboard, trials_table
 
 NOTES = """\
@@ -45,7 +45,8 @@ def to_markdown(table: pd.DataFrame) -> str:
 def _section(dataset: str, rows: pd.DataFrame) -> str:
     facts = "\n".join(f"- {column}: {value}" for column, value in shared_facts(rows).items())
     body = display_rows(rows).to_markdown(index=False, disable_numparse=True)
-    return f"## {dataset}\n\n{facts}\n\n{body}\n"
+    explained = "".join(f"\n`{mark}`: {note}.\n" for mark, note in mark_notes(rows).items())
+    return f"## {dataset}\n\n{facts}\n\n{body}\n{explained}"
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:

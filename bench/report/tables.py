@@ -10,27 +10,50 @@ import pandas as pd
 
 from bench.recipes import recipe_label
 from bench.records import Status, TrialRecord, last_attempts
+from bench.report.judgement import among_best
 from bench.report.statistics import mean_interval
 
 IDENTITY = ["dataset", "architecture", "recipe", "precision", "backend", "machine", "environment"]
 SOURCES = ["architecture_source", "dataset_source", "data_fingerprint"]
 SETTING = [*IDENTITY, *SOURCES]  # attempts that differ in any of these are never averaged
+OF_ARCHITECTURE = ["architecture", "architecture_source"]
+COMPARABLE = [column for column in SETTING if column not in OF_ARCHITECTURE]  # what compared architectures share
 AVERAGED = {  # column of the leaderboard: column of the trials whose mean over the seeds it is
     "test_top5_accuracy_mean": "test_top5_accuracy",
     "test_nll_mean": "test_nll",
     "test_ece_mean": "test_ece",
     "validation_accuracy_mean": "validation_accuracy",
-    "train_images_per_second": "train_images_per_second",
-    "inference_images_per_second": "inference_images_per_second",
-    "parameters": "parameters",
-    "trainable_parameters": "trainable_parameters",
-    "peak_memory_bytes": "peak_memory_bytes",
-    "trial_seconds": "trial_seconds",
+    **{
+        name: name
+        for name in (
+            "train_images_per_second",
+            "train_images_per_second_low",
+            "train_images_per_second_high",
+            "compute_images_per_second",
+            "input_images_per_second",
+            "input_wait_share",
+            "utilisation",
+            "inference_images_per_second",
+            "latency_p50_ms",
+            "latency_p95_ms",
+            "latency_p99_ms",
+            "parameters",
+            "trainable_parameters",
+            "macs",
+            "flops",
+            "product_activations",
+            "model_file_bytes",
+            "peak_memory_bytes",
+            "training_energy_joules",
+            "trial_seconds",
+        )
+    },
 }
 ACCURACY = ["test_accuracy_mean", "test_accuracy_ci95_low", "test_accuracy_ci95_high"]
 COUNTS = ["failures", "skipped"]
-LEADERBOARD = [*IDENTITY, "seeds", *ACCURACY, *AVERAGED, *COUNTS, *SOURCES]
-WHOLE_NUMBERS = ["seeds", "parameters", "trainable_parameters", "peak_memory_bytes", *COUNTS]
+LEADERBOARD = [*IDENTITY, "seeds", *ACCURACY, "among_best", *AVERAGED, "disturbed", *COUNTS, *SOURCES]
+COST = ["parameters", "trainable_parameters", "macs", "flops", "product_activations", "model_file_bytes"]
+WHOLE_NUMBERS = ["seeds", *COST, "peak_memory_bytes", "disturbed", *COUNTS]
 
 
 def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
@@ -38,16 +61,25 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
     return pd.DataFrame([_flatten(record) for record in records])
 
 
+def counted_trials(records: Sequence[TrialRecord]) -> pd.DataFrame:
+    """Return one row a trial, machine and environment: its last attempt, with the columns of `trials_table`."""
+    return trials_table(list(last_attempts(records, _environment_key).values()))
+
+
 def leaderboard(records: Sequence[TrialRecord]) -> pd.DataFrame:
     """Return one row a setting, the most accurate of each data set first; of each trial its last attempt counts.
 
-    Means are over the seeds that ended well. The interval is Student's t over them, blank for a single seed.
+    Means are over the seeds that ended well and have the figure: latency, say, is measured with one of them.
+    `disturbed` counts those whose timing has a note. The interval is Student's t over them, blank for a single seed.
+    `among_best` says whether a row cannot be told from the best of those that differ from it in architecture alone;
+    blank where no two of them can be compared.
     """
     if not records:
         return pd.DataFrame(columns=LEADERBOARD)
-    attempts = trials_table(list(last_attempts(records, _environment_key).values()))
-    rows = [_summarize(group) for _, group in attempts.groupby(SETTING, sort=False, dropna=False)]
-    table = pd.DataFrame(rows, columns=LEADERBOARD).astype(dict.fromkeys(WHOLE_NUMBERS, "Int64"))
+    trials = counted_trials(records)
+    rows = [summarize(group) for _, group in trials.groupby(SETTING, sort=False, dropna=False)]
+    kinds = {**dict.fromkeys(WHOLE_NUMBERS, "Int64"), "among_best": "boolean"}
+    table = pd.DataFrame(_marked(rows), columns=LEADERBOARD).astype(kinds)
     order = ["dataset", "test_accuracy_mean", "architecture", "environment"]
     return table.sort_values(order, ascending=[True, False, True, True], ignore_index=True)
 
@@ -56,23 +88,43 @@ def _environment_key(record: TrialRecord) -> tuple[str, str, str]:
     return record.trial_id, record.environment.machine, record.environment.software
 
 
-def _summarize(group: pd.DataFrame) -> dict[str, Any]:
+def summarize(group: pd.DataFrame) -> dict[str, Any]:
+    """Return the leaderboard's row of one setting's trials, all but `among_best`."""
     ended_well = group[group["status"] == Status.OK]
     row: dict[str, Any] = {column: group.iloc[0][column] for column in SETTING}
     row["seeds"] = len(ended_well)
     row["failures"] = sum(Status(status).is_failure for status in group["status"])
     row["skipped"] = int((group["status"] == Status.SKIPPED).sum())
+    row["accuracies"] = []
     if not len(ended_well):
         return row
     for name, source in AVERAGED.items():
         mean = pd.to_numeric(ended_well[source]).mean() if source in ended_well else None
         row[name] = round(mean) if name in WHOLE_NUMBERS and pd.notna(mean) else mean
-    accuracies = ended_well["test_accuracy"].astype(float).tolist()
+    row["disturbed"] = sum(bool(json.loads(notes)) for notes in _column(ended_well, "timing_notes", "[]"))
+    accuracies = row["accuracies"] = ended_well["test_accuracy"].astype(float).tolist()
     row["test_accuracy_mean"] = sum(accuracies) / len(accuracies)
     interval = mean_interval(accuracies)
     if interval is not None:
         row["test_accuracy_ci95_low"], row["test_accuracy_ci95_high"] = interval
     return row
+
+
+def _column(trials: pd.DataFrame, name: str, missing: str) -> pd.Series[Any]:
+    """Return a column that older records may lack."""
+    return trials[name].fillna(missing) if name in trials else pd.Series([missing] * len(trials))
+
+
+def _marked(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows with `among_best`, judged among those that differ in architecture alone."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[column] for column in COMPARABLE), []).append(row)
+    return [
+        {**row, "among_best": mark}
+        for group in groups.values()
+        for row, mark in zip(group, among_best([row["accuracies"] for row in group]), strict=True)
+    ]
 
 
 def _flatten(record: TrialRecord) -> dict[str, Any]:

@@ -1,0 +1,175 @@
+"""The steps on JAX: pure functions of the weights, whose buffers they take over, so that nothing is copied.
+
+On a GPU one call scans over several steps; on a CPU each step is a call of its own, which runs beside Python.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # else all of a GPU's memory is taken at once
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from bench.backends.interface import (
+    Placed,
+    Task,
+    Tuning,
+    count_correct,
+    cross_entropy,
+    decayed_variables,
+    penalty,
+    picture,
+)
+from bench.data.pipeline import Block, Draw
+from bench.environment import Device
+from bench.errors import BackendError
+
+
+def prepare_process(device: Device) -> None:
+    """Choose CPU or GPU."""
+    if device.kind == "CPU":
+        jax.config.update("jax_platforms", "cpu")
+    elif not count_gpus():
+        raise BackendError(f"{device.name} is there, but JAX cannot use it any more. Run `bench doctor`.")
+
+
+def count_gpus() -> int:
+    """Return how many GPUs JAX can use."""
+    try:
+        return len(jax.devices("gpu"))
+    except RuntimeError:  # no GPU, or a JAX that was built without
+        return 0
+
+
+def tune(device: Device, steps_per_block: int) -> Tuning:
+    """Several steps in a call on a GPU alone: on a CPU the next call is dispatched while this one computes."""
+    steps = steps_per_block if device.kind == "GPU" else 1
+    return Tuning(jit_compile=True, steps_per_block=steps_per_block, steps_per_execution=steps, runs_ahead=True)
+
+
+def peak_memory_bytes() -> int:
+    """Return the peak memory of the GPU in use."""
+    return int(jax.devices()[0].memory_stats()["peak_bytes_in_use"])
+
+
+def uses_tf32() -> bool:
+    """Return whether float32 products on the GPU may use TF32: JAX's default precision does."""
+    return jax.config.jax_default_matmul_precision not in ("float32", "highest")
+
+
+def compile_steps(model: keras.Model, optimizer: Any, task: Task, tuning: Tuning) -> JaxSteps:
+    """Return the training and inference functions of a model; they are compiled on their first call."""
+    return JaxSteps(model, optimizer, task, tuning)
+
+
+@dataclass(frozen=True)
+class JaxPending:
+    """Steps that were started: a loss and a count for each call."""
+
+    losses: list[Any]
+    correct: list[Any]
+
+    def result(self) -> tuple[npt.NDArray[np.float32], int]:
+        """Wait for the last step."""
+        losses = np.concatenate([np.atleast_1d(np.asarray(each)) for each in self.losses])
+        return losses, int(sum(np.sum(np.asarray(each)) for each in self.correct))
+
+
+class JaxSteps:
+    """The functions of one model, and the weights while they are being trained."""
+
+    def __init__(self, model: keras.Model, optimizer: Any, task: Task, tuning: Tuning) -> None:
+        self.model, self.optimizer, self.task, self.tuning = model, optimizer, task, tuning
+        penalized = {id(variable) for variable in decayed_variables(model)} if task.objective.l2 else set()
+        self.penalized = [index for index, each in enumerate(model.trainable_variables) if id(each) in penalized]
+        optimizer.build(model.trainable_variables)
+        self.resident = None if task.resident is None else jnp.asarray(task.resident.images)
+        self.state = tuple([jnp.array(each.value) for each in part] for part in self._variables())  # copies, to donate
+        self.traces = 0
+        self.one = jax.jit(self._one, donate_argnums=0)
+        self.many = jax.jit(self._many, donate_argnums=0)
+        self.infer = jax.jit(self._infer)
+
+    def place(self, block: Block) -> Placed:
+        """Bring a block to the device: whole for a scan, else a step at a time."""
+        inputs = block.inputs.arrays() if isinstance(block.inputs, Draw) else block.inputs
+        if self._scans(block):
+            return Placed(block, jax.tree.map(jnp.asarray, inputs), jnp.asarray(block.labels))
+        each = [jax.tree.map(lambda array: jnp.asarray(array[step]), inputs) for step in range(block.steps)]  # noqa: B023
+        return Placed(block, each, [jnp.asarray(labels) for labels in block.labels])
+
+    def train(self, placed: Placed) -> JaxPending:
+        """Start training on a block; returns while the device computes."""
+        if self._scans(placed.block):
+            self.state, (losses, correct) = self.many(self.state, self.resident, placed.inputs, placed.labels)
+            return JaxPending([losses], [correct])
+        pending = JaxPending([], [])
+        for inputs, labels in zip(placed.inputs, placed.labels, strict=True):
+            self.state, (loss, right) = self.one(self.state, self.resident, inputs, labels)
+            pending.losses.append(loss)
+            pending.correct.append(right)
+        return pending
+
+    def predict(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return logits float32 (batch, classes), on the host."""
+        return np.asarray(self.infer(self.state[:2], images))
+
+    def compilation(self, block: Block) -> Hashable:
+        """Return the batch size, and whether steps are scanned over, and how many."""
+        return block.batch_size, block.steps if self._scans(block) else 1
+
+    def compilations(self) -> int:
+        """Return how often the training functions were traced, and so compiled."""
+        return self.traces
+
+    def finish(self) -> None:
+        """Bring what was trained back into the model's and the optimizer's variables."""
+        for variables, values in zip(self._variables(), self.state, strict=True):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+
+    def _variables(self) -> tuple[list[Any], list[Any], list[Any]]:
+        return self.model.trainable_variables, self.model.non_trainable_variables, self.optimizer.variables
+
+    def _scans(self, block: Block) -> bool:
+        return self.tuning.steps_per_execution > 1 and block.steps > 1
+
+    def _one(self, state: Any, resident: Any, inputs: Any, labels: Any) -> Any:
+        self.traces += 1
+        return self._step(state, resident, (inputs, labels))
+
+    def _many(self, state: Any, resident: Any, inputs: Any, labels: Any) -> Any:
+        self.traces += 1
+        return jax.lax.scan(lambda carry, batch: self._step(carry, resident, batch), state, (inputs, labels))
+
+    def _step(self, state: Any, resident: Any, batch: Any) -> Any:
+        trainable, others, optimizer = state
+        losses = functools.partial(self._losses, resident=resident, batch=batch)
+        gradients, (loss, correct, others) = jax.grad(losses, has_aux=True)(trainable, others, optimizer)
+        trainable, optimizer = self.optimizer.stateless_apply(optimizer, gradients, trainable)
+        return (trainable, others, optimizer), (loss, correct)
+
+    def _losses(self, trainable: Any, others: Any, optimizer: Any, resident: Any, batch: Any) -> Any:
+        inputs, labels = batch
+        images = picture(self.task, resident, inputs)
+        outputs, others, extra = self.model.stateless_call(trainable, others, images, training=True, return_losses=True)
+        logits = outputs.astype(jnp.float32)
+        loss = cross_entropy(logits, labels, self.task.objective.label_smoothing)
+        total = loss + sum((each.astype(jnp.float32) for each in extra), start=0.0)
+        total = total + penalty([trainable[index] for index in self.penalized], self.task.objective.l2)
+        with keras.StatelessScope(state_mapping=list(zip(self.optimizer.variables, optimizer, strict=True))):
+            scaled = self.optimizer.scale_loss(total)
+        return scaled, (loss, count_correct(logits, labels), others)
+
+    def _infer(self, weights: Any, images: Any) -> Any:
+        outputs, _ = self.model.stateless_call(*weights, picture(self.task, None, images), training=False)
+        return outputs.astype(jnp.float32)

@@ -1,0 +1,144 @@
+"""The steps on TensorFlow: one call of a compiled function runs a whole block of them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from bench.backends.interface import (
+    Placed,
+    Task,
+    Tuning,
+    count_correct,
+    cross_entropy,
+    decayed_variables,
+    penalty,
+    picture,
+)
+from bench.data.pipeline import Block, Draw
+from bench.environment import Device
+from bench.errors import BackendError
+
+
+def prepare_process(device: Device) -> None:
+    """Let TensorFlow see the first GPU alone, growing its memory as needed, or none."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if device.kind == "GPU" and not gpus:
+        raise BackendError(f"{device.name} is there, but TensorFlow cannot use it any more. Run `bench doctor`.")
+    used = gpus[:1] if device.kind == "GPU" else []
+    tf.config.set_visible_devices(used, "GPU")
+    for gpu in used:
+        tf.config.experimental.set_memory_growth(gpu, enable=True)
+
+
+def count_gpus() -> int:
+    """Return how many GPUs TensorFlow can use."""
+    return len(tf.config.list_physical_devices("GPU"))
+
+
+def tune(device: Device, steps_per_block: int) -> Tuning:
+    """A call runs a whole block. XLA on a GPU alone: on a CPU it halves the speed of convolutions."""
+    gpu = device.kind == "GPU"
+    return Tuning(gpu, steps_per_block, steps_per_execution=steps_per_block, runs_ahead=gpu)
+
+
+def peak_memory_bytes() -> int:
+    """Return the peak memory of the GPU in use."""
+    return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+
+
+def uses_tf32() -> bool:
+    """Return whether float32 products on the GPU may use TF32."""
+    return bool(tf.config.experimental.tensor_float_32_execution_enabled())
+
+
+def compile_steps(model: keras.Model, optimizer: Any, task: Task, tuning: Tuning) -> TensorFlowSteps:
+    """Return the training and inference functions of a model; they are traced on their first call."""
+    return TensorFlowSteps(model, optimizer, task, tuning)
+
+
+@dataclass(frozen=True)
+class TensorFlowPending:
+    """Steps that were started, or on a CPU are done."""
+
+    losses: Any
+    correct: Any
+
+    def result(self) -> tuple[npt.NDArray[np.float32], int]:
+        """Wait for the last step."""
+        return self.losses.numpy(), int(self.correct.numpy().sum())
+
+
+class TensorFlowSteps:
+    """The functions of one model: `train` over a block of any number of steps, `infer` over a batch of any size."""
+
+    def __init__(self, model: keras.Model, optimizer: Any, task: Task, tuning: Tuning) -> None:
+        self.model, self.optimizer, self.task, self.tuning = model, optimizer, task, tuning
+        self.variables = model.trainable_variables
+        self.penalized = decayed_variables(model) if task.objective.l2 else []
+        optimizer.build(self.variables)
+        self.resident = None if task.resident is None else tf.constant(task.resident.images)
+        self.step = tf.function(self._step, jit_compile=tuning.jit_compile)
+        self.function = tf.function(self._train, input_signature=self._signature())
+        spec = tf.TensorSpec((None, *task.shape), tf.uint8)
+        self.infer = tf.function(self._infer, input_signature=(spec,), jit_compile=tuning.jit_compile)
+
+    def place(self, block: Block) -> Placed:
+        """Bring a block to the device."""
+        inputs = block.inputs.arrays() if isinstance(block.inputs, Draw) else block.inputs
+        return Placed(block, tf.nest.map_structure(tf.convert_to_tensor, inputs), tf.convert_to_tensor(block.labels))
+
+    def train(self, placed: Placed) -> TensorFlowPending:
+        """Start training on a block."""
+        return TensorFlowPending(*self.function(placed.inputs, placed.labels))
+
+    def predict(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return logits float32 (batch, classes), on the host."""
+        return np.asarray(self.infer(images).numpy())
+
+    def compilation(self, block: Block) -> Hashable:
+        """Return the batch size under XLA; without it, one trace serves all."""
+        return block.batch_size if self.tuning.jit_compile else None
+
+    def compilations(self) -> int:
+        """Return how often the training function was traced."""
+        return int(self.function.experimental_get_tracing_count())
+
+    def finish(self) -> None:
+        """Do nothing: variables are trained in place."""
+
+    def _signature(self) -> tuple[Any, Any]:
+        labels = tf.TensorSpec((None, None), tf.int32)
+        if self.task.resident is None:
+            return tf.TensorSpec((None, None, *self.task.shape), tf.uint8), labels
+        return (labels, labels, labels, tf.TensorSpec((None, None), tf.bool)), labels
+
+    def _train(self, inputs: Any, labels: Any) -> tuple[Any, Any]:
+        steps = tf.shape(labels)[0]
+        losses, correct = tf.TensorArray(tf.float32, steps), tf.TensorArray(tf.int32, steps)
+        for index in tf.range(steps):
+            loss, right = self.step(tf.nest.map_structure(lambda each: each[index], inputs), labels[index])  # noqa: B023
+            losses, correct = losses.write(index, loss), correct.write(index, right)
+        return losses.stack(), correct.stack()
+
+    def _step(self, inputs: Any, labels: Any) -> tuple[Any, Any]:
+        with tf.GradientTape() as tape:
+            logits = self._logits(picture(self.task, self.resident, inputs), training=True)
+            loss = cross_entropy(logits, labels, self.task.objective.label_smoothing)
+            extra = sum((tf.cast(each, tf.float32) for each in self.model.losses), start=0.0)
+            total = loss + extra + penalty(self.penalized, self.task.objective.l2)
+            scaled = self.optimizer.scale_loss(total)
+        self.optimizer.apply(tape.gradient(scaled, self.variables), self.variables)
+        return loss, count_correct(logits, labels)
+
+    def _infer(self, images: Any) -> Any:
+        return self._logits(picture(self.task, None, images), training=False)
+
+    def _logits(self, images: Any, training: bool) -> Any:
+        return tf.cast(self.model(images, training=training), tf.float32)

@@ -1,0 +1,135 @@
+"""The steps on PyTorch, run eagerly: on a CPU there is little to gain from compiling them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bench.backends.interface import (
+    Placed,
+    Task,
+    Tuning,
+    count_correct,
+    cross_entropy,
+    decayed_variables,
+    penalty,
+    picture,
+)
+from bench.data.pipeline import Block, Draw
+from bench.environment import Device
+from bench.errors import BackendError
+
+
+def prepare_process(device: Device) -> None:
+    """Choose CPU or GPU."""
+    if device.kind == "GPU" and not count_gpus():
+        raise BackendError(f"{device.name} is there, but PyTorch cannot use it any more. Run `bench doctor`.")
+    keras.device("gpu:0" if device.kind == "GPU" else "cpu:0").__enter__()  # for the rest of the process
+
+
+def count_gpus() -> int:
+    """Return how many GPUs PyTorch can use."""
+    return int(torch.cuda.device_count())
+
+
+def tune(device: Device, steps_per_block: int) -> Tuning:
+    """Nothing is compiled, and every step is a call of its own."""
+    return Tuning(False, steps_per_block, steps_per_execution=1, runs_ahead=device.kind == "GPU")
+
+
+def peak_memory_bytes() -> int:
+    """Return the peak memory of the GPU in use."""
+    return int(torch.cuda.max_memory_allocated())
+
+
+def uses_tf32() -> bool:
+    """Return whether float32 products or convolutions on the GPU may use TF32."""
+    return bool(torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32)
+
+
+def compile_steps(model: keras.Model, optimizer: Any, task: Task, tuning: Tuning) -> TorchSteps:
+    """Return the training and inference functions of a model."""
+    return TorchSteps(model, optimizer, task, tuning)
+
+
+@dataclass(frozen=True)
+class TorchPending:
+    """Steps that were started, or on a CPU are done."""
+
+    losses: list[torch.Tensor]
+    correct: list[torch.Tensor]
+
+    def result(self) -> tuple[npt.NDArray[np.float32], int]:
+        """Wait for the last step."""
+        return torch.stack(self.losses).cpu().numpy(), int(torch.stack(self.correct).sum())
+
+
+class TorchSteps:
+    """The functions of one model."""
+
+    def __init__(self, model: keras.Model, optimizer: Any, task: Task, tuning: Tuning) -> None:
+        self.model, self.optimizer, self.task, self.tuning = model, optimizer, task, tuning
+        self.variables = model.trainable_variables
+        self.penalized = decayed_variables(model) if task.objective.l2 else []
+        optimizer.build(self.variables)
+        self.device = self.variables[0].value.device
+        self.resident = None if task.resident is None else self._place(task.resident.images)
+
+    def place(self, block: Block) -> Placed:
+        """Bring a block to the device."""
+        if isinstance(block.inputs, Draw):
+            inputs: Any = tuple(map(self._place, block.inputs.arrays()))
+        else:
+            inputs = self._place(block.inputs)
+        return Placed(block, inputs, self._place(block.labels))
+
+    def train(self, placed: Placed) -> TorchPending:
+        """Train on a block, a step after another."""
+        pending = TorchPending([], [])
+        for step, labels in enumerate(placed.labels):
+            of_step = tuple(each[step] for each in placed.inputs) if self.resident is not None else placed.inputs[step]
+            loss, correct = self._step(of_step, labels)
+            pending.losses.append(loss)
+            pending.correct.append(correct)
+        return pending
+
+    def predict(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return logits float32 (batch, classes), on the host."""
+        with torch.inference_mode():
+            logits = self._logits(picture(self.task, None, self._place(images)), training=False)
+        return np.asarray(logits.cpu().numpy())
+
+    def compilation(self, block: Block) -> Hashable:  # noqa: ARG002 - nothing is compiled for any
+        """Return the same for all blocks: only the very first step differs, since libraries load then."""
+        return None
+
+    def compilations(self) -> int:
+        """Return 0: nothing is compiled."""
+        return 0
+
+    def finish(self) -> None:
+        """Do nothing: variables are trained in place."""
+
+    def _step(self, inputs: Any, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.model.zero_grad()
+        logits = self._logits(picture(self.task, self.resident, inputs), training=True)
+        loss = cross_entropy(logits, labels, self.task.objective.label_smoothing)
+        extra = sum((each.float() for each in self.model.losses), start=0.0)
+        total = loss + extra + penalty([each.value for each in self.penalized], self.task.objective.l2)
+        self.optimizer.scale_loss(total).backward()
+        with torch.no_grad():
+            self.optimizer.apply([each.value.grad for each in self.variables], self.variables)
+            return loss.detach(), count_correct(logits, labels)
+
+    def _logits(self, images: Any, training: bool) -> Any:
+        return self.model(images, training=training).float()
+
+    def _place(self, array: npt.NDArray[Any]) -> torch.Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        return tensor.to(self.device, non_blocking=True)

@@ -1,0 +1,58 @@
+"""The two halves of training speed: computing alone, on images already on the device, and making the images alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from bench.backends.interface import Placed, Steps
+from bench.data.pipeline import TrainingData, prefetch
+
+LEAST_SECONDS = 1.0
+LEAST_BLOCKS = 5
+
+
+def compute_images_per_second(steps: Steps, placed: Placed, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Return images/s of training on one block again and again: no image is made or moved in the meantime.
+
+    The weights change; whoever needs them as trained calls this last.
+    """
+    steps.train(placed).result()  # one more, to fill caches and compile what is not compiled yet
+    start, blocks = clock(), 0
+    waiting = None
+    while blocks < LEAST_BLOCKS or clock() - start < LEAST_SECONDS:
+        pending = steps.train(placed)
+        if waiting is not None:
+            waiting.result()
+        waiting = pending
+        blocks += 1
+    assert waiting is not None
+    waiting.result()
+    return blocks * placed.block.count / (clock() - start)
+
+
+def input_images_per_second(
+    steps: Steps, data: TrainingData, clock: Callable[[], float] = time.perf_counter
+) -> float | None:
+    """Return images/s of drawing, augmenting and moving training images to the device, with nothing trained on them.
+
+    The first two blocks, which the thread has ready at the start, are not counted. None for a training set of no more.
+    """
+    images, start, elapsed = 0, None, 0.0
+    for number, placed in enumerate(prefetch(map(steps.place, data.epoch(0, steps.tuning.steps_per_block)))):
+        if start is not None:
+            images += placed.block.count
+            elapsed = clock() - start
+        elif number == 1:
+            start = clock()
+        if elapsed >= LEAST_SECONDS:
+            break
+    return images / elapsed if elapsed else None
+
+
+def waiting_share(images_per_second: float | None, compute_images_per_second: float) -> float | None:
+    """Return the share of training time in which the device waits for images: 0 where training is as fast as computing.
+
+    None for a training too short to have a speed.
+    """
+    return None if images_per_second is None else max(0.0, 1 - images_per_second / compute_images_per_second)

@@ -1,0 +1,216 @@
+"""Compares architectures that were trained in the same setting: from records to judged pairs."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bench.records import Status, TrialRecord
+from bench.report.judgement import Judgement, SeedsNeeded, judge, seeds_needed
+from bench.report.statistics import mcnemar_p
+from bench.report.tables import COMPARABLE, counted_trials, summarize
+
+COSTS = ["train_images_per_second", "inference_images_per_second", "parameters", "peak_memory_bytes"]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One architecture in one setting.
+
+    `name` is its label, with the start of its file's hash where two versions of the file share the label. Accuracies
+    are fractions and predictions are files, by seed, of the trials that ended well. `costs` are means of `COSTS`.
+    """
+
+    label: str
+    name: str
+    accuracies: Mapping[int, float]
+    predictions: Mapping[int, Path]
+    costs: Mapping[str, float]
+
+    @property
+    def values(self) -> list[float]:
+        """The accuracies without their seeds."""
+        return list(self.accuracies.values())
+
+
+@dataclass(frozen=True)
+class NetworkPair:
+    """Two trained networks of the same seed on the same test images (McNemar's test); says nothing of architectures.
+
+    `only_first` and `only_second` count the images that one of them alone got right. All three are None where the
+    stored predictions cannot be compared, and `reason` then says why.
+    """
+
+    seed: int
+    only_first: int | None = None
+    only_second: int | None = None
+    p_value: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two architectures in one setting, judged together with all others that are shown."""
+
+    first: Side
+    second: Side
+    judgement: Judgement
+    seeds: SeedsNeeded | None
+    networks: tuple[NetworkPair, ...]
+
+    @property
+    def cost_ratios(self) -> dict[str, float]:
+        """First over second of each cost that both have and that is not 0."""
+        both = [name for name in COSTS if self.first.costs.get(name) and self.second.costs.get(name)]
+        return {name: self.first.costs[name] / self.second.costs[name] for name in both}
+
+
+@dataclass(frozen=True)
+class Section:
+    """The comparisons within one setting; `setting` holds the columns of `COMPARABLE`."""
+
+    setting: Mapping[str, str]
+    comparisons: tuple[Comparison, ...]
+
+
+def compare(
+    records: Sequence[TrialRecord], labels: Sequence[str], results: Path, difference: float = 0.005
+) -> list[Section]:
+    """Compare the architectures of these labels, each with each, in every setting that two of them have.
+
+    Holm's adjustment is over all comparisons that are returned. Of each trial its last attempt counts.
+
+    Args:
+        records: the attempts, oldest first.
+        labels: architectures as the records name them; a pair is in this order.
+        results: the folder of the records, which holds the predictions.
+        difference: the smallest difference of accuracies that matters, as a fraction, for the seeds needed.
+
+    """
+    settings = [(setting, _pairs(sides)) for setting, sides in sides_by_setting(records, labels, results)]
+    judgements = iter(judge([(one.values, other.values) for _, pairs in settings for one, other in pairs]))
+    return [
+        Section(setting, tuple(_comparison(one, other, next(judgements), difference) for one, other in pairs))
+        for setting, pairs in settings
+        if pairs
+    ]
+
+
+def sides_by_setting(
+    records: Sequence[TrialRecord], labels: Sequence[str], results: Path
+) -> list[tuple[dict[str, str], list[Side]]]:
+    """Return each setting in which one of the architectures was tried, with the sides in the order of the labels."""
+    trials = counted_trials(records)
+    trials = trials[trials["architecture"].isin(labels)]
+    return [
+        (dict(zip(COMPARABLE, map(str, key), strict=True)), _sides(group, labels, results))
+        for key, group in trials.groupby(COMPARABLE)
+    ]
+
+
+def _sides(trials: pd.DataFrame, labels: Sequence[str], results: Path) -> list[Side]:
+    sides = []
+    for label in labels:
+        versions = trials[trials["architecture"] == label]
+        several = versions["architecture_source"].nunique() > 1
+        for source, group in versions.groupby("architecture_source", sort=False):
+            sides.append(_side(group, f"{label} ({str(source)[:7]})" if several else label, results))
+    return sides
+
+
+def _side(trials: pd.DataFrame, name: str, results: Path) -> Side:
+    ended_well = trials[trials["status"] == Status.OK].sort_values("seed")
+    row = summarize(trials)
+    return Side(
+        label=str(trials.iloc[0]["architecture"]),
+        name=name,
+        accuracies={int(seed): float(value) for seed, value in _columns(ended_well, "seed", "test_accuracy")},
+        predictions={
+            int(seed): results / "trials" / trial / attempt / "predictions.npz"
+            for seed, trial, attempt in _columns(ended_well, "seed", "trial_id", "attempt")
+        },
+        costs={cost: float(row[cost]) for cost in COSTS if pd.notna(row.get(cost))},
+    )
+
+
+def _columns(trials: pd.DataFrame, *names: str) -> Iterable[tuple[Any, ...]]:
+    return zip(*(trials[name] for name in names), strict=True) if len(trials) else ()
+
+
+def _pairs(sides: Sequence[Side]) -> list[tuple[Side, Side]]:
+    """Return each side with each later one, but not two versions of one architecture."""
+    return [(one, other) for one, other in itertools.combinations(sides, 2) if one.label != other.label]
+
+
+def _comparison(first: Side, second: Side, judgement: Judgement, difference: float) -> Comparison:
+    shared = [seed for seed in first.predictions if seed in second.predictions]
+    return Comparison(
+        first=first,
+        second=second,
+        judgement=judgement,
+        seeds=seeds_needed(first.values, second.values, difference),
+        networks=tuple(compare_networks(seed, first.predictions[seed], second.predictions[seed]) for seed in shared),
+    )
+
+
+def compare_networks(seed: int, first: Path, second: Path) -> NetworkPair:
+    """Compare what two networks predicted, from their `predictions.npz`."""
+    try:
+        (labels, predicted1), (other_labels, predicted2) = _read(first), _read(second)
+    except FileNotFoundError:
+        return NetworkPair(seed, reason="predictions are missing")
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        return NetworkPair(seed, reason=f"predictions cannot be read: {type(error).__name__}")
+    if not np.array_equal(labels, other_labels):
+        return NetworkPair(seed, reason="the stored labels differ")
+    right1, right2 = predicted1 == labels, predicted2 == labels
+    only_first, only_second = int((right1 & ~right2).sum()), int((right2 & ~right1).sum())
+    return NetworkPair(seed, only_first, only_second, mcnemar_p(only_first, only_second))
+
+
+def _read(path: Path) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Return the labels and the predicted classes, (images,) each."""
+    with np.load(path) as stored:
+        labels, logits = stored["labels"], stored["logits"]
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(f"logits {logits.shape} do not fit labels {labels.shape}")
+    return labels, logits.argmax(axis=1)
+
+
+def to_json(sections: Sequence[Section]) -> list[dict[str, Any]]:
+    """Return the comparisons as plain JSON values; accuracies, differences and spreads are fractions."""
+    return [_plain(section.setting, each) for section in sections for each in section.comparisons]
+
+
+def _plain(setting: Mapping[str, str], comparison: Comparison) -> dict[str, Any]:
+    judgement, test, seeds = comparison.judgement, comparison.judgement.test, comparison.seeds
+    return {
+        **setting,
+        "first": comparison.first.name,
+        "second": comparison.second.name,
+        "first_accuracies": comparison.first.accuracies,
+        "second_accuracies": comparison.second.accuracies,
+        "verdict": judgement.verdict,
+        "reason": judgement.reason,
+        "difference": judgement.difference,
+        "difference_ci95_low": test.low if test else None,
+        "difference_ci95_high": test.high if test else None,
+        "p_value": test.p_value if test else None,
+        "p_value_holm": judgement.p_adjusted,
+        "smallest_difference": seeds.difference if seeds else None,
+        "spread": seeds.spread.deviation if seeds else None,
+        "seeds_needed": seeds.count if seeds else None,
+        "seeds_needed_upper": seeds.count_upper if seeds else None,
+        "cost_ratios": comparison.cost_ratios,
+        "networks": [dataclasses.asdict(pair) for pair in comparison.networks],
+    }
