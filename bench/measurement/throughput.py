@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import count
 
 from bench.backends.interface import Placed, Steps
-from bench.data.pipeline import TrainingData, prefetch
+from bench.data.pipeline import PREFETCHED_BLOCKS, TrainingData, prefetch
 
 LEAST_SECONDS = 1.0
 LEAST_BLOCKS = 5
@@ -31,23 +32,20 @@ def compute_images_per_second(steps: Steps, placed: Placed, clock: Callable[[], 
     return blocks * placed.block.count / (clock() - start)
 
 
-def input_images_per_second(
-    steps: Steps, data: TrainingData, clock: Callable[[], float] = time.perf_counter
-) -> float | None:
+def input_images_per_second(steps: Steps, data: TrainingData, clock: Callable[[], float] = time.perf_counter) -> float:
     """Return images/s of drawing, augmenting and moving training images to the device, with nothing trained on them.
 
-    The first two blocks, which the thread has ready at the start, are not counted. None for a training set of no more.
+    Epoch after epoch, as training does it. The first two blocks are not counted: the thread has them ready.
     """
-    images, start, elapsed = 0, None, 0.0
-    for number, placed in enumerate(prefetch(map(steps.place, data.epoch(0, steps.tuning.steps_per_block)))):
-        if start is not None:
-            images += placed.block.count
-            elapsed = clock() - start
-        elif number == 1:
-            start = clock()
-        if elapsed >= LEAST_SECONDS:
-            break
-    return images / elapsed if elapsed else None
+    blocks = (block for number in count() for block in data.epoch(number, steps.tuning.steps_per_block))
+    placed = prefetch(map(steps.place, blocks))
+    for _ in range(PREFETCHED_BLOCKS):
+        next(placed)
+    start, images, elapsed = clock(), 0, 0.0
+    while elapsed < LEAST_SECONDS:
+        images += next(placed).block.count
+        elapsed = clock() - start
+    return images / elapsed
 
 
 def waiting_share(images_per_second: float | None, compute_images_per_second: float) -> float | None:
