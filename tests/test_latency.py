@@ -5,7 +5,6 @@ import pytest
 
 from bench.measurement.latency import (
     batch_sweep,
-    inference_images_per_second,
     percentile,
     single_image_latency,
 )
@@ -169,9 +168,3 @@ def test_what_is_measured_is_plain_json():
 def test_a_real_clock_gives_real_figures():
     latency = single_image_latency(lambda images: images.sum(), IMAGES, budget_seconds=0.2)
     assert latency.p50_ms > 0
-
-
-def test_inference_speed_counts_images_of_counted_calls_alone():
-    model = FakeModel(lambda call, size: 10.0 if call == 0 else 0.25)  # the first one traces
-    assert inference_images_per_second(model, IMAGES, clock=model.clock) == pytest.approx(64 / 0.25)
-    assert len(model.batches) == 1 + 5

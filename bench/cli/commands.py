@@ -11,6 +11,9 @@ from bench.plugins import FOLDERS, Plugin, discover
 
 def run(arguments: argparse.Namespace) -> int:
     """Run a sweep and report; `bench run --help` explains the exit code."""
+    from bench.execution.server import ForkServer
+
+    ForkServer(arguments.backend).start()  # it imports the backend while this process imports all else and plans
     from bench.cli.run import run_sweep
 
     return run_sweep(arguments)

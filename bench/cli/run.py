@@ -14,7 +14,7 @@ from bench.environment import BACKENDS, describe, resolve_precision
 from bench.execution.devices import matmul_peak, resolve_device
 from bench.execution.planning import Policy, Request, Trial, plan, prepare_sources, remaining
 from bench.execution.runner import Profiles, Runner
-from bench.execution.server import ForkServer, require_installed
+from bench.execution.server import ForkServer
 from bench.plugins import discover
 from bench.records import Status, TrialRecord, last_attempts
 from bench.report.files import write_report
@@ -36,7 +36,6 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     store.check_writable()
     before = store.records()
     with ForkServer(arguments.backend) as server:
-        require_installed(arguments.backend)
         with prepare_progress(arguments.quiet) as progress:
             prepared = prepare_sources(sources, server, progress)
         device = resolve_device(server)

@@ -10,6 +10,7 @@ import atexit
 import importlib.util
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import tempfile
@@ -124,7 +125,7 @@ class _Supervisor:
                 process_group=0,  # Ctrl-C is the command's to handle
             )
             theirs.close()
-        atexit.register(self.log.unlink, missing_ok=True)
+        atexit.register(self.end)
 
     def run(self, function: Callable[..., Any], arguments: Any, on_event: Callable[[Any], None], log: Any) -> Any:
         work = pickle.dumps((function, arguments, None if log is None else str(log.resolve())))
@@ -168,6 +169,13 @@ class _Supervisor:
             return self.connection.recv_bytes()
         except (EOFError, OSError) as error:
             raise _GoneError from error
+
+    def end(self) -> None:
+        """End the supervisor with all its processes, also one that is still importing, and delete its log."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.log.unlink(missing_ok=True)
 
     def last_lines(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_LINES:])

@@ -16,8 +16,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-INFERENCE_SECONDS = 1.0
-INFERENCE_LEAST_CALLS = 5
 BATCH_SIZES = (1, 8, 32, 128, 512)
 MOST_INPUT_BYTES = 32 * 2**20
 OBSERVATIONS_BEYOND = 10  # a percentile needs so many observations above it
@@ -212,16 +210,3 @@ def _repeat(batches: Sequence[Images]) -> Iterator[Images]:
 
 def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else 1e3 * seconds
-
-
-def inference_images_per_second(predict: Predict, images: Images, clock: Clock = time.perf_counter) -> float:
-    """Return images/s of `predict` on one batch of images in host memory, its answer brought back to the host.
-
-    One call is not counted (it may trace); then calls are repeated for a second, five times at least.
-    """
-    predict(images)
-    start, calls = clock(), 0
-    while calls < INFERENCE_LEAST_CALLS or clock() - start < INFERENCE_SECONDS:
-        predict(images)
-        calls += 1
-    return calls * len(images) / (clock() - start)
