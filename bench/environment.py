@@ -37,12 +37,17 @@ SETTINGS = (  # the starts of variables that change results or speed; not all of
 )
 RESULT_SOURCES = (
     "backends",
+    "data/decoding",
     "data/images",
     "data/jpeg",
     "data/pipeline",
     "data/splits",
     "data/tfds",
+    "data/tfrecords",
+    "data/views",
     "evaluation",
+    "execution/model",
+    "execution/profile",
     "execution/trial",
     "layers",
     "measurement",
@@ -66,6 +71,7 @@ BACKENDS = {
     "jax": BackendInfo("JAX", "jax", 'pip install -e ".[jax]" (or "image-bench[jax]")', ("jax", "jaxlib")),
     "torch": BackendInfo("PyTorch", "torch", 'pip install -e ".[torch]" (or "image-bench[torch]")', ("torch",)),
 }
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # "200000 100000" with `docker --cpus=2`
 UNDECIDING_PACKAGES = ("tensorflow-datasets",)  # recorded; another version of the others makes another row
 
 
@@ -238,8 +244,13 @@ def nvidia_driver() -> str:
 
 
 def usable_cores() -> int:
-    """Return the cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the cores this process may run on, at most those that its container's quota is worth."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = CPU_QUOTA.read_text().split()
+        return min(cores, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or `max`: no quota
+        return cores
 
 
 @cache

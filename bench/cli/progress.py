@@ -88,8 +88,9 @@ class Plain:
     def trial_ended(self, record: TrialRecord) -> None:
         """Print how the trial ended, and what is to be known of its figures."""
         self.print(f"[{self.number}/{self.trials}] {summary(record)}")
-        for note in [*record.metrics.get("timing_notes", ()), *record.metrics.get("cost_notes", ())]:
-            self.print(f"  note: {note}")
+        for kind in ("timing_notes", "profile_notes", "cost_notes"):
+            for note in record.metrics.get(kind, ()):
+                self.print(f"  note: {note}")
 
 
 class Bars(Plain):

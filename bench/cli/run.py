@@ -54,12 +54,13 @@ def run_sweep(arguments: argparse.Namespace) -> int:
         policy = Policy(force=arguments.force, retry_failed=arguments.retry_failed)
         todo = remaining(trials, before, environment.machine, policy)
         _announce(trials, todo, request, device.name, arguments.quiet)
-        profiles = Profiles(environment, before, wanted=arguments.measure == "full")
+        profiles = Profiles(environment, before, todo, wanted=arguments.measure == "full")
         peak = None
         if todo:
             server.check()  # here, so that the first trial's seconds hold no import
-            if any(profiles.is_missing(trial.spec) for trial in todo):
-                peak = matmul_peak(server, device, request.precision, again=True)
+            if arguments.measure == "full":
+                missing = any(profiles.is_missing(trial.spec) for trial in todo)
+                peak = matmul_peak(server, device, request.precision, again=missing)
         try:
             with make_observer(len(todo), arguments.quiet) as observer:
                 Runner(store, server, device, environment, arguments.logits, observer, profiles, peak).run(todo)

@@ -1,5 +1,7 @@
 """Prepared data sets: decoded once into memory-mapped arrays, with a small description that answers at once.
 
+Of images that are stored as JPEG, an index is kept instead, and they stay where they are.
+
 An entry is a folder named after everything that decides its content: the plugin's source, its parameters, and the
 source's version and size. It is made under a lock in a temporary folder and renamed: it is there whole, or not at all.
 """
@@ -24,8 +26,11 @@ from filelock import FileLock
 from bench.api import ImageShape, Progress, Split, Splits
 from bench.data import network, tfds
 from bench.data.images import check_splits, fingerprint, image_shape, statistics
+from bench.data.jpeg import JpegImages, is_saved, reopen
 from bench.errors import BenchError, DataError, PluginError
 from bench.plugins import FUNCTIONS, PluginChoice, load_module
+
+DECODERS = ("decoding.py", "images.py", "jpeg.py", "tfds.py", "tfrecords.py", "views.py")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +110,7 @@ class DataSource:
 def _decoder_hash() -> str:
     """Identify the code here that decides pixels and statistics: what an older one decoded is not used."""
     folder = Path(__file__).parent
-    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in ("images.py", "tfds.py"))).hexdigest()
+    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in DECODERS)).hexdigest()
 
 
 def default_cache_dir() -> Path:
@@ -171,10 +176,10 @@ def prepare(source: DataSource, progress: Progress) -> Prepared:
 
 
 def open_splits(source: DataSource, prepared: Prepared) -> Splits:
-    """Return the splits of a prepared data set: memory-mapped arrays, or what the plugin hands over itself.
+    """Return the splits of a prepared data set: memory-mapped arrays, JPEGs by index, or what the plugin hands over.
 
     Raises:
-        DataError: the plugin hands over other images than when the data set was prepared.
+        DataError: the images are not those that were prepared.
     """
     info, entry = prepared.info, prepared.entry
     if not info.cached:
@@ -182,7 +187,7 @@ def open_splits(source: DataSource, prepared: Prepared) -> Splits:
         if (splits.fingerprint or fingerprint(splits)) != info.fingerprint:
             raise DataError(f"{source.choice.label} gives other images than when it was prepared. Delete {entry}.")
         return splits
-    opened = {name: _open_split(entry, name) for name in info.counts}
+    opened = {name: _open_split(entry, name, source.data_dir) for name in info.counts}
     return Splits(**opened, class_names=info.class_names, image_shape=info.image_shape, fingerprint=info.fingerprint)
 
 
@@ -207,27 +212,32 @@ def _build(source: DataSource, progress: Progress) -> Prepared:
         counts={name: len(split) for name, split in named.items()},
         channel_mean=mean,
         channel_std=std,
-        cached=source.choice.plugin.info.cache and isinstance(splits.train.images, np.ndarray),
+        cached=source.choice.plugin.info.cache and isinstance(splits.train.images, np.ndarray | JpegImages),
     )
     version = source.version()  # again: a download has only now given the source a version
     if version is None:
         raise DataError(f"data set {source.choice.label} was loaded, and yet its source says that it is not on disk.")
     entry = source.entry(version)
-    _write_entry(entry, info, named)
+    _write_entry(entry, info, named, source.data_dir)
     return Prepared(info, entry)
 
 
-def _write_entry(entry: Path, info: DataInfo, splits: Mapping[str, Split]) -> None:
+def _write_entry(entry: Path, info: DataInfo, splits: Mapping[str, Split], data_dir: Path) -> None:
     temporary = entry.with_name(f".{entry.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed here: the lock is ours
     temporary.mkdir(parents=True)
     for name, split in splits.items() if info.cached else ():
-        np.save(temporary / f"{name}_images.npy", np.asarray(split.images))
+        if isinstance(split.images, JpegImages):
+            split.images.save(temporary, name, data_dir)
+        else:
+            np.save(temporary / f"{name}_images.npy", np.asarray(split.images))
         np.save(temporary / f"{name}_labels.npy", split.labels)
     (temporary / "info.json").write_text(json.dumps(dataclasses.asdict(info), indent=1))
     shutil.rmtree(entry, ignore_errors=True)  # a damaged one
     temporary.rename(entry)
 
 
-def _open_split(entry: Path, name: str) -> Split:
-    return Split(np.load(entry / f"{name}_images.npy", mmap_mode="r"), np.load(entry / f"{name}_labels.npy"))
+def _open_split(entry: Path, name: str, data_dir: Path) -> Split:
+    saved = is_saved(entry, name)
+    images = reopen(entry, name, data_dir) if saved else np.load(entry / f"{name}_images.npy", mmap_mode="r")
+    return Split(images, np.load(entry / f"{name}_labels.npy"))

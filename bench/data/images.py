@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -12,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.api import Images, ImageShape, Split, Splits
+from bench.data.decoding import PIL_MODES, upright
+from bench.data.jpeg import JpegImages
+from bench.data.views import centre_batches
 from bench.errors import DataError, PluginError
 
 CHUNK = 2_000
 STATISTICS_SAMPLE = 1_000  # of encoded images, evenly spaced
-PIL_MODES = {1: "L", 3: "RGB"}
 
 
 def check_splits(splits: object, owner: str) -> None:
@@ -71,6 +72,8 @@ def gather(images: Images, indices: npt.NDArray[np.int64], shape: ImageShape) ->
     """Return the images at those positions, decoded: uint8 of shape (len(indices), *shape)."""
     if isinstance(images, np.ndarray):
         return np.asarray(images[indices])
+    if isinstance(images, JpegImages):
+        return next(centre_batches(images, indices, len(indices), shape))
     decoded = _decoders().map(lambda index: decode(images[int(index)], shape), indices)
     return np.stack(list(decoded))
 
@@ -82,15 +85,14 @@ def decode(encoded: bytes, shape: ImageShape) -> npt.NDArray[np.uint8]:
         DataError: the bytes are not an image.
 
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     height, width, channels = shape
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            upright = ImageOps.exif_transpose(image).convert(PIL_MODES[channels])
-    except (UnidentifiedImageError, OSError) as error:
+        image = upright(encoded, channels)
+    except OSError as error:
         raise DataError(f"an image of {len(encoded)} bytes cannot be decoded: {error}") from error
-    fitted = ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)
+    fitted = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
     return np.asarray(fitted, np.uint8).reshape(shape)
 
 

@@ -17,7 +17,9 @@ import numpy.typing as npt
 
 from bench.api import ImageShape
 from bench.data.images import gather
+from bench.data.jpeg import JpegImages, draw_views
 from bench.data.splits import Subset
+from bench.data.views import centre_batches, decode_views
 from bench.recipes import Recipe
 
 Item = TypeVar("Item")
@@ -102,6 +104,16 @@ class TrainingData:
 
         Where fewer steps are left than make a block, they come one by one: no new shape has to be compiled for them.
         """
+        parts, images = self._parts(number, steps_per_block, first_block), self.subset.split.images
+        if isinstance(images, JpegImages):
+            yield from self._decoded(number, images, list(parts))
+        else:
+            yield from (self._block(number, steps, indices) for steps, indices in parts)
+
+    def _parts(
+        self, number: int, steps_per_block: int, first_block: int | None
+    ) -> Iterator[tuple[range, npt.NDArray[np.int64]]]:
+        """Yield each block's steps, and the positions of its images: (steps, batch)."""
         order = _generator(self.seed, SHUFFLE_STREAM, number, 0).permutation(self.subset.indices)
         batch = self.recipe.batch_size
         full = len(order) // batch
@@ -110,13 +122,13 @@ class TrainingData:
             wanted = first_block or steps_per_block
             stop = step + (wanted if step + wanted <= full else 1)
             first_block = None
-            yield self._block(number, range(step, stop), order[step * batch : stop * batch])
+            yield range(step, stop), order[step * batch : stop * batch].reshape(stop - step, batch)
             step = stop
         if not self.recipe.drop_remainder and len(order) > full * batch:
-            yield self._block(number, range(full, full + 1), order[full * batch :])
+            yield range(full, full + 1), order[np.newaxis, full * batch :]
 
     def _block(self, epoch: int, steps: range, indices: npt.NDArray[np.int64]) -> Block:
-        draw = self._draw(epoch, steps, indices.reshape(len(steps), -1))
+        draw = self._draw(epoch, steps, indices)
         labels = self.subset.split.labels[draw.indices].astype(np.int32)
         return Block(draw if self.resident else self._images(draw), labels)
 
@@ -132,6 +144,25 @@ class TrainingData:
             if self.recipe.flip and self.flip:
                 flipped[position] = random.random(count) < 0.5
         return Draw(indices.astype(np.int32), top, left, flipped)
+
+    def _decoded(
+        self, epoch: int, images: JpegImages, parts: list[tuple[range, npt.NDArray[np.int64]]]
+    ) -> Iterator[Block]:
+        """Yield the blocks of an epoch over stored JPEGs, which all go through one pipeline."""
+        crop, flip = self.recipe.crop_padding > 0, self.recipe.flip and self.flip
+        steps = ((step, positions) for steps, rows in parts for step, positions in zip(steps, rows, strict=True))
+        views = (
+            draw_views(
+                images, positions, self.shape, _generator(self.seed, AUGMENT_STREAM, epoch, step), crop=crop, flip=flip
+            )
+            for step, positions in steps
+        )
+        pixels = decode_views(images, views, self.recipe.batch_size, self.shape)
+        for _, rows in parts:
+            block = np.empty((*rows.shape, *self.shape), np.uint8)
+            for target in block:
+                target[:] = next(pixels)
+            yield Block(block, self.subset.split.labels[rows].astype(np.int32))
 
     def _padding(self) -> tuple[int, int]:
         """Return the greatest shift in rows and columns: at least one pixel, where the recipe shifts."""
@@ -171,8 +202,12 @@ def augment(
 
 def batches(subset: Subset, shape: ImageShape, size: int) -> Iterator[npt.NDArray[np.uint8]]:
     """Yield every image exactly once, in order; the last batch may be smaller."""
+    images = subset.split.images
+    if isinstance(images, JpegImages):
+        yield from centre_batches(images, subset.indices, size, shape)
+        return
     for start in range(0, len(subset), size):
-        yield gather(subset.split.images, subset.indices[start : start + size], shape)
+        yield gather(images, subset.indices[start : start + size], shape)
 
 
 def prefetch(items: Iterator[Item], depth: int = PREFETCHED_BLOCKS) -> Iterator[Item]:

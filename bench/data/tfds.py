@@ -1,10 +1,11 @@
-"""Data sets of TensorFlow Datasets, for data set plugins: `version` and `load` do all that such a plugin needs.
+"""Data sets of TensorFlow Datasets, for data set plugins: `version` and a `load` do all that such a plugin needs.
 
-Only `load` imports TensorFlow. Everything else reads the JSON files that TFDS leaves beside its data.
+Only `load` imports TensorFlow Datasets. Everything else reads the JSON files that TFDS leaves beside its data.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
@@ -16,7 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.api import Progress, Split, Splits
+from bench.api import ImageShape, Progress, Split, Splits
+from bench.data.jpeg import JpegImages
 from bench.errors import DataError
 
 TFRECORD_FRAMING = 16  # bytes around each record: its length and two checksums
@@ -78,6 +80,49 @@ def load(name: str, data_dir: Path, progress: Progress) -> Splits:
         validation=splits.get("validation"),
         class_names=tuple(label.names),
     )
+
+
+def load_jpegs(name: str, data_dir: Path, progress: Progress, shape: ImageShape, test: str = "test") -> Splits:
+    """Index a data set of JPEGs of any size, which stay in TFDS's files. It must be there: nothing is downloaded.
+
+    Args:
+        name: of the data set.
+        data_dir: TFDS's data directory.
+        progress: is told how many images are indexed.
+        shape: height, width and channels that images are brought to.
+        test: which of TFDS's splits holds the test images; the training images are its split `train`.
+
+    Raises:
+        DataError: files are missing or damaged.
+
+    """
+    folder = _find(name, data_dir)
+    if folder is None:
+        raise DataError(f"{name} is not in {data_dir}. Copy its prepared folder to {data_dir / name}.")
+    try:
+        class_names = tuple((folder / "label.labels.txt").read_text().split("\n")[:-1])
+    except OSError as error:
+        raise DataError(f"{name} has no readable class names: {error}. Copy or prepare the data again.") from error
+    digest = hashlib.sha256("\0".join(class_names).encode())
+    splits = {}
+    for kind, split in (("train", "train"), ("test", test)):
+        images = _index(folder, split, progress)
+        digest.update(f"{kind} {len(images)}".encode() + images.index["checksum"].tobytes())
+        splits[kind] = Split(images, images.index["label"].astype(np.int64))
+    return Splits(**splits, class_names=class_names, image_shape=shape, fingerprint=digest.hexdigest())
+
+
+def _index(folder: Path, split: str, progress: Progress) -> JpegImages:
+    from bench.data.tfrecords import index_files
+
+    info = json.loads((folder / "dataset_info.json").read_text())
+    counts = {each["name"]: [int(length) for length in each["shardLengths"]] for each in info["splits"]}
+    if split not in counts:
+        raise DataError(f"{folder} has no split {split}. Available: {', '.join(counts)}.")
+    files = sorted(folder.glob(f"{info['name']}-{split}.{info['fileFormat']}-*"))
+    total = sum(counts[split])
+    index = index_files(files, counts[split], lambda done: progress(f"indexing {info['name']} {split}", done, total))
+    return JpegImages(files, index)
 
 
 @contextmanager

@@ -31,9 +31,10 @@ def profile(model: keras.Model, steps: Steps, data: TrainingData, sample: npt.ND
         sample: some test images, uint8 (N, H, W, C).
 
     """
+    inference = {**_latency(steps, sample), **_batches(steps, sample)}
     return {
-        **_latency(steps, sample),
-        **_batches(steps, sample),
+        **inference,
+        "profile_notes": _unsettled(inference),
         "model_file_bytes": model_file_bytes(model),
         "input_images_per_second": input_images_per_second(steps, data),
         "compute_images_per_second": _compute(steps, data),
@@ -57,6 +58,13 @@ def _batches(steps: Steps, sample: npt.NDArray[np.uint8]) -> dict[str, Any]:
         "inference_batches": [asdict(speed) for speed in sweep.speeds],
         "inference_note": sweep.note,
     }
+
+
+def _unsettled(inference: dict[str, Any]) -> list[str]:
+    """Return what kept getting faster until its time was up, in words."""
+    sizes = [str(each["batch_size"]) for each in inference["inference_batches"] if not each["settled"]]
+    notes = ["latency did not settle in its warm-up."] if not inference["latency_settled"] else []
+    return [*notes, f"inference did not settle at batch sizes {', '.join(sizes)}."] if sizes else notes
 
 
 def _compute(steps: Steps, data: TrainingData) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import time
 from collections.abc import Callable, Hashable, Sequence
@@ -37,13 +38,20 @@ class Observer(Protocol):
 
 
 class Profiles:
-    """Which architectures have been measured in full already, in this environment, at a precision, on images alike."""
+    """Which architectures have been measured in full already: in this environment, in the same setting, any seed.
 
-    def __init__(self, environment: Environment, records: Sequence[TrialRecord], *, wanted: bool) -> None:
+    Trials that are about to run again do not count, as their new attempt replaces the old one.
+    """
+
+    def __init__(
+        self, environment: Environment, records: Sequence[TrialRecord], todo: Sequence[Trial], *, wanted: bool
+    ) -> None:
         self.environment, self.wanted = environment, wanted
         self.known: set[Hashable] = set()
+        again = {trial.spec.trial_id for trial in todo}
         for record in records:
-            self.note(record)
+            if record.trial_id not in again:
+                self.note(record)
 
     def is_missing(self, spec: TrialSpec) -> bool:
         """Return whether the trial is to be measured in full: nothing like it has been."""
@@ -57,9 +65,7 @@ class Profiles:
 
     @staticmethod
     def _key(spec: TrialSpec) -> Hashable:
-        architecture, dataset = spec.architecture, spec.dataset
-        sources = architecture.source_hash, dataset.source_hash
-        return architecture.label, dataset.label, sources, spec.precision, spec.backend, spec.recipe.batch_size
+        return dataclasses.replace(spec, seed=0).trial_id
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,6 @@ from bench.execution.profile import profile
 from bench.measurement.cost import Cost, LayerCost, count_cost, parameter_counts
 from bench.measurement.energy import Energy, EnergyMeter
 from bench.measurement.memory import peak_memory_bytes
-from bench.measurement.peak import utilisation
 from bench.measurement.phases import Stopwatch
 from bench.measurement.sharing import Sharing, SharingRecorder
 from bench.measurement.throughput import waiting_share
@@ -37,6 +37,7 @@ from bench.store import write_layers, write_predictions
 from bench.training import Report, Training, build_optimizer, learning_rate, skipped_steps, steps_per_block, train
 
 Send = Callable[[Any], None]
+LOOK_SECONDS = 1.0
 RESIDENT_SHARE = 0.25  # of a GPU's memory: what a training set may take to live there
 
 
@@ -94,8 +95,12 @@ def run_trial(job: TrialJob, send: Send) -> Outcome:
         send(Phase("measuring"))
         with watch.phase("profile"):
             sample = next(batches(images.test, job.trial.prepared.info.image_shape, BATCH_SIZE))
+            sharing.start()
             profiled = profile(built.model, built.steps, images.training, sample)
-            profiled["input_wait_share"] = waiting_share(speed.images_per_second, profiled["compute_images_per_second"])
+            profiled["profile_notes"] += sharing.stop().notes
+            profiled["input_wait_share"] = waiting_share(
+                speed.mean_images_per_second, profiled["compute_images_per_second"]
+            )
             write_layers(job.folder, cost.layers)
     metrics = {
         **_score_metrics(scores, trained),
@@ -103,7 +108,6 @@ def run_trial(job: TrialJob, send: Send) -> Outcome:
         **_energy_metrics(energy),
         **_cost_metrics(cost, built.model),
         "peak_memory_bytes": peak_memory,
-        "utilisation": utilisation(speed.images_per_second, cost.macs, job.peak_flops),
         **profiled,
     }
     return Outcome(metrics, _phases(watch, speed, trained), _resolved(job, images, built, trained, skipped))
@@ -165,11 +169,18 @@ def _normalization(recipe: Recipe, info: DataInfo) -> Normalization:
 
 
 def _reporter(send: Send, *watched: SharingRecorder | EnergyMeter) -> Report:
-    """Send on everything; write each epoch into the trial's log, and read then what is watched meanwhile."""
+    """Send on everything, write each epoch into the trial's log, and look at what is watched: about once a second.
+
+    Between steps, since a GPU that waits for the next epoch lowers no clocks.
+    """
+    looked = time.monotonic()
 
     def report(event: Step | Epoch) -> None:
+        nonlocal looked
         if isinstance(event, Epoch):
             print(event.line(), flush=True)
+        elif time.monotonic() - looked > LOOK_SECONDS:
+            looked = time.monotonic()
             for each in watched:
                 each.sample()
         send(event)

@@ -9,7 +9,7 @@ from itertools import count
 from bench.backends.interface import Placed, Steps
 from bench.data.pipeline import PREFETCHED_BLOCKS, TrainingData, prefetch
 
-LEAST_SECONDS = 1.0
+LEAST_SECONDS = 2.0
 LEAST_BLOCKS = 5
 
 
@@ -49,7 +49,10 @@ def input_images_per_second(steps: Steps, data: TrainingData, clock: Callable[[]
 
 
 def waiting_share(images_per_second: float | None, compute_images_per_second: float) -> float | None:
-    """Return the share of training time in which the device waits for images: 0 where training is as fast as computing.
+    """Return the share of training time that making and moving images costs: 0 where training is as fast as computing.
+
+    On a CPU that is the time for which images and network compete; on a GPU, the time in which it waits. The training
+    speed is the mean, which counts stalls at the start of epochs too.
 
     None for a training too short to have a speed.
     """

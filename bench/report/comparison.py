@@ -18,9 +18,9 @@ import pandas as pd
 from bench.records import Status, TrialRecord
 from bench.report.judgement import Judgement, SeedsNeeded, judge, seeds_needed
 from bench.report.statistics import mcnemar_p
-from bench.report.tables import COMPARABLE, counted_trials, summarize
+from bench.report.tables import COMPARABLE, NOTED, counted_trials, summarize
 
-COSTS = ["train_images_per_second", "inference_images_per_second", "parameters", "peak_memory_bytes"]
+COSTS = ["train_images_per_second", "inference_images_per_second", "parameters", "macs", "peak_memory_bytes"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Side:
     """One architecture in one setting.
 
     `name` is its label, with the start of its file's hash where two versions of the file share the label. Accuracies
-    are fractions and predictions are files, by seed, of the trials that ended well. `costs` are means of `COSTS`.
+    are fractions and predictions are files, by seed, of the trials that ended well; `failures` counts the others. `costs` are means of `COSTS`, `disturbed` where
+    a speed has a note.
     """
 
     label: str
@@ -36,6 +37,8 @@ class Side:
     accuracies: Mapping[int, float]
     predictions: Mapping[int, Path]
     costs: Mapping[str, float]
+    failures: int
+    disturbed: bool
 
     @property
     def values(self) -> list[float]:
@@ -67,6 +70,11 @@ class Comparison:
     judgement: Judgement
     seeds: SeedsNeeded | None
     networks: tuple[NetworkPair, ...]
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether a speed of one of them has a note, so that ratios of speeds are not to be trusted."""
+        return self.first.disturbed or self.second.disturbed
 
     @property
     def cost_ratios(self) -> dict[str, float]:
@@ -140,6 +148,8 @@ def _side(trials: pd.DataFrame, name: str, results: Path) -> Side:
             for seed, trial, attempt in _columns(ended_well, "seed", "trial_id", "attempt")
         },
         costs={cost: float(row[cost]) for cost in COSTS if pd.notna(row.get(cost))},
+        failures=row["failures"],
+        disturbed=any(row.get(kind) for kind in NOTED),
     )
 
 
@@ -211,6 +221,9 @@ def _plain(setting: Mapping[str, str], comparison: Comparison) -> dict[str, Any]
         "spread": seeds.spread.deviation if seeds else None,
         "seeds_needed": seeds.count if seeds else None,
         "seeds_needed_upper": seeds.count_upper if seeds else None,
+        "first_failures": comparison.first.failures,
+        "second_failures": comparison.second.failures,
         "cost_ratios": comparison.cost_ratios,
+        "disturbed": comparison.disturbed,
         "networks": [dataclasses.asdict(pair) for pair in comparison.networks],
     }

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pandas as pd
 
-from bench.report.tables import ACCURACY, COUNTS
+from bench.report.tables import ACCURACY, COUNTS, NOTED
 
 SOURCES_SHOWN = {"source": ["architecture_source"], "data": ["dataset_source", "data_fingerprint"]}
 SETTING_SHOWN = ["recipe", "precision", "backend", "machine", "environment"]
 MARK = "*"
 DISTURBED = "!"
-DISTURBED_NOTE = "a training speed never settled or the machine was shared; the records' timing_notes say why"
+DISTURBED_NOTE = "a speed that never settled, or a machine that was shared; the trial's record says which"
 MARK_NOTE = "the best of its setting, or not told from it by its seeds"
 
 
@@ -35,10 +36,8 @@ def display_rows(rows: pd.DataFrame) -> pd.DataFrame:
     marks = [f" {MARK}" if mark else "" for mark in rows["among_best"].fillna(False)]
     shown["top-1 %"] = [text + mark for text, mark in zip(accuracies, marks, strict=True)]
     shown["seeds"] = rows["seeds"]
-    disturbed = [f" {DISTURBED}" if count else "" for count in rows["disturbed"].fillna(0)]
-    speeds = rows["train_images_per_second"].map(_whole)
-    shown["train img/s"] = [text + mark for text, mark in zip(speeds, disturbed, strict=True)]
-    shown["infer img/s"] = rows["inference_images_per_second"].map(_whole)
+    shown["train img/s"] = _doubted(rows["train_images_per_second"].map(_whole), rows["disturbed"])
+    shown["infer img/s"] = _doubted(rows["inference_images_per_second"].map(_whole), rows["profile_disturbed"])
     if rows["latency_p50_ms"].notna().any():
         shown["1 img ms"] = rows["latency_p50_ms"].map(lambda value: _fixed(value, 2))
     shown["parameters"] = rows["parameters"].map(_whole)
@@ -57,7 +56,12 @@ def display_rows(rows: pd.DataFrame) -> pd.DataFrame:
 def mark_notes(rows: pd.DataFrame) -> dict[str, str]:
     """Return each mark that a row has, with what it means."""
     notes = {MARK: MARK_NOTE} if rows["among_best"].any() else {}
-    return {**notes, DISTURBED: DISTURBED_NOTE} if rows["disturbed"].fillna(0).any() else notes
+    return {**notes, DISTURBED: DISTURBED_NOTE} if rows[list(NOTED)].fillna(0).any(axis=None) else notes
+
+
+def _doubted(texts: pd.Series[str], notes: pd.Series[Any]) -> list[str]:
+    """Return the texts, marked where there are notes on the figure."""
+    return [f"{text} {DISTURBED}" if count else text for text, count in zip(texts, notes.fillna(0), strict=True)]
 
 
 def accuracy_text(mean: float, low: float, high: float) -> str:

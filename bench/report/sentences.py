@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bench.report.comparison import Comparison, Section, Side
-from bench.report.display import SETTING_SHOWN
+from bench.report.display import DISTURBED, SETTING_SHOWN
 from bench.report.judgement import LEVEL, POWER, SPREAD_CONFIDENCE, Verdict
 from bench.report.statistics import varies
 
@@ -13,8 +13,10 @@ COST_COLUMNS = {  # heading: cost
     "train img/s": "train_images_per_second",
     "infer img/s": "inference_images_per_second",
     "parameters": "parameters",
-    "peak memory": "peak_memory_bytes",
+    "MACs": "macs",
 }
+SPEEDS = ("train_images_per_second", "inference_images_per_second")
+MEMORY = "peak_memory_bytes"
 DATA_SOURCES = ["dataset_source", "data_fingerprint"]
 NETWORKS_NOTE = (
     "McNemar: two trained networks on the same test images. Another seed trains another network, so this decides "
@@ -76,10 +78,19 @@ def verdict_row(comparison: Comparison) -> dict[str, str]:
 
 
 def cost_row(comparison: Comparison) -> dict[str, str]:
-    """Return the first's speed, size and memory as multiples of the second's."""
-    ratios = comparison.cost_ratios
-    values = {name: f"{ratios[cost]:.2f}×" if cost in ratios else "" for name, cost in COST_COLUMNS.items()}
-    return {"comparison": pair_name(comparison), **values}
+    """Return the first's speed and size as multiples of the second's, and the difference of their peak memory.
+
+    Memory as a difference, since on a CPU most of it is the libraries', in both alike.
+    """
+    ratios, costs = comparison.cost_ratios, (comparison.first.costs, comparison.second.costs)
+    mark = f" {DISTURBED}" if comparison.disturbed else ""
+    values = {
+        name: f"{ratios[cost]:.2f}×{mark if cost in SPEEDS else ''}" if cost in ratios else ""
+        for name, cost in COST_COLUMNS.items()
+    }
+    memory = [each.get(MEMORY) for each in costs]
+    difference = "" if None in memory else f"{(costs[0][MEMORY] - costs[1][MEMORY]) / 1e6:+,.0f} MB"
+    return {"comparison": pair_name(comparison), **values, "peak memory": difference}
 
 
 def network_rows(comparison: Comparison) -> list[dict[str, str]]:
@@ -135,7 +146,8 @@ def _mean(side: Side) -> str:
     count = len(side.accuracies)
     if not count:
         return "no value"
-    return f"{sum(side.values) / count * 100:.2f} % ({count} seed{'s' * (count != 1)})"
+    failed = f", {side.failures} more did not end well" if side.failures else ""
+    return f"{sum(side.values) / count * 100:.2f} % ({count} seed{'s' * (count != 1)}{failed})"
 
 
 def _same_scores(comparison: Comparison) -> str:

@@ -8,11 +8,13 @@ from typing import Any
 
 import pandas as pd
 
+from bench.measurement.peak import utilisation
 from bench.recipes import recipe_label
 from bench.records import Status, TrialRecord, last_attempts
 from bench.report.judgement import among_best
 from bench.report.statistics import mean_interval
 
+PEAK = "resolved_matmul_peak_flops"
 IDENTITY = ["dataset", "architecture", "recipe", "precision", "backend", "machine", "environment"]
 SOURCES = ["architecture_source", "dataset_source", "data_fingerprint"]
 SETTING = [*IDENTITY, *SOURCES]  # attempts that differ in any of these are never averaged
@@ -27,8 +29,6 @@ AVERAGED = {  # column of the leaderboard: column of the trials whose mean over 
         name: name
         for name in (
             "train_images_per_second",
-            "train_images_per_second_low",
-            "train_images_per_second_high",
             "compute_images_per_second",
             "input_images_per_second",
             "input_wait_share",
@@ -51,14 +51,27 @@ AVERAGED = {  # column of the leaderboard: column of the trials whose mean over 
 }
 ACCURACY = ["test_accuracy_mean", "test_accuracy_ci95_low", "test_accuracy_ci95_high"]
 COUNTS = ["failures", "skipped"]
-LEADERBOARD = [*IDENTITY, "seeds", *ACCURACY, "among_best", *AVERAGED, "disturbed", *COUNTS, *SOURCES]
+SPEED = ["train_images_per_second_ci95_low", "train_images_per_second_ci95_high"]
+NOTED = {"disturbed": "timing_notes", "profile_disturbed": "profile_notes"}  # seeds with a note of that kind
+LEADERBOARD = [
+    *(*IDENTITY, "seeds", *ACCURACY, "among_best", *AVERAGED),
+    *(*SPEED, "energy_scope", *NOTED, *COUNTS, *SOURCES),
+]
 COST = ["parameters", "trainable_parameters", "macs", "flops", "product_activations", "model_file_bytes"]
-WHOLE_NUMBERS = ["seeds", *COST, "peak_memory_bytes", "disturbed", *COUNTS]
+WHOLE_NUMBERS = ["seeds", *COST, "peak_memory_bytes", *NOTED, *COUNTS]
 
 
 def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
     """Return one row an attempt, with everything that is a single value. Lists and mappings are JSON text."""
-    return pd.DataFrame([_flatten(record) for record in records])
+    table = pd.DataFrame([_flatten(record) for record in records])
+    return _with_utilisation(table) if PEAK in table and "macs" in table else table
+
+
+def _with_utilisation(trials: pd.DataFrame) -> pd.DataFrame:
+    """Add the share of the matrix-product peak: the greatest that was measured on that machine at that precision."""
+    peaks = pd.to_numeric(trials[PEAK]).groupby([trials["machine"], trials["precision"]]).transform("max")
+    figures = zip(trials["train_images_per_second"], trials["macs"], peaks, strict=True)
+    return trials.assign(utilisation=[utilisation(*each) if all(map(pd.notna, each)) else None for each in figures])
 
 
 def counted_trials(records: Sequence[TrialRecord]) -> pd.DataFrame:
@@ -101,13 +114,27 @@ def summarize(group: pd.DataFrame) -> dict[str, Any]:
     for name, source in AVERAGED.items():
         mean = pd.to_numeric(ended_well[source]).mean() if source in ended_well else None
         row[name] = round(mean) if name in WHOLE_NUMBERS and pd.notna(mean) else mean
-    row["disturbed"] = sum(bool(json.loads(notes)) for notes in _column(ended_well, "timing_notes", "[]"))
+    for name, source in NOTED.items():
+        row[name] = sum(bool(json.loads(notes)) for notes in _column(ended_well, source, "[]"))
+    row["energy_scope"] = _one_scope(row, ended_well)
     accuracies = row["accuracies"] = ended_well["test_accuracy"].astype(float).tolist()
     row["test_accuracy_mean"] = sum(accuracies) / len(accuracies)
-    interval = mean_interval(accuracies)
-    if interval is not None:
-        row["test_accuracy_ci95_low"], row["test_accuracy_ci95_high"] = interval
-    return row
+    row |= _interval(ACCURACY[1:], accuracies)
+    return row | _interval(SPEED, pd.to_numeric(ended_well["train_images_per_second"]).dropna().tolist())
+
+
+def _interval(names: Sequence[str], values: Sequence[float]) -> dict[str, float]:
+    """Return Student's t interval of the mean over seeds under two names; nothing for fewer than two values."""
+    interval = mean_interval(values)
+    return {} if interval is None else dict(zip(names, interval, strict=True))
+
+
+def _one_scope(row: dict[str, Any], trials: pd.DataFrame) -> str:
+    """Return what the energy of all seeds was counted of; where that differs, blank the mean."""
+    scopes = set(_column(trials, "energy_scope", ""))
+    if len(scopes) > 1:
+        row["training_energy_joules"] = None
+    return scopes.pop() if len(scopes) == 1 else ""
 
 
 def _column(trials: pd.DataFrame, name: str, missing: str) -> pd.Series[Any]:
@@ -147,7 +174,7 @@ def _flatten(record: TrialRecord) -> dict[str, Any]:
         "dataset_source": spec.dataset.source_hash,
         "data_fingerprint": spec.data_fingerprint,
         "started_at": record.started_at,
-        "trial_seconds": record.seconds,
+        "trial_seconds": record.seconds - record.phases.get("profile", 0.0),  # which one seed of many has
         **{key: _plain(value) for key, value in record.metrics.items()},
         **{f"{phase}_seconds": seconds for phase, seconds in record.phases.items()},
         **{f"resolved_{key}": _plain(value) for key, value in record.resolved.items()},
