@@ -24,15 +24,19 @@ MIXED = {"mixed_bfloat16": (8, 0), "mixed_float16": (7, 0)}  # by preference; th
 
 SETTINGS = (  # the starts of variables that change results or speed; not all of TF_*, which is Terraform's too
     "DNNL_",
+    "JAX_",
     "MKL_",
     "NVIDIA_TF32",
     "OMP_",
     "ONEDNN_",
+    "OPENBLAS_",
+    "PYTORCH_",
     "TF_CUDNN_",
     "TF_DETERMINISTIC_",
     "TF_ENABLE_",
     "TF_NUM_",
     "TF_XLA_",
+    "TORCH_",
     "XLA_",
 )
 RESULT_SOURCES = (
@@ -47,6 +51,7 @@ RESULT_SOURCES = (
     "data/views",
     "evaluation",
     "execution/model",
+    "execution/outcome",
     "execution/profile",
     "execution/trial",
     "layers",

@@ -6,9 +6,9 @@ from bench import environment
 from bench.environment import Device, Gpu, commit, describe, resolve_precision, visible_gpus
 from bench.errors import BackendError, DataError
 from bench.execution import devices
-from bench.execution.devices import matmul_peak, resolve_device
+from bench.execution.devices import matmul_peak, remembered_peak, resolve_device
+from bench.execution.failures import failure_of
 from bench.execution.planning import Policy, Trial, remaining
-from bench.execution.runner import failure_of
 from bench.execution.work import Failure, WorkDiedError, WorkFailedError
 from bench.records import Reason, Status
 from tests.test_report import failure, trial
@@ -100,17 +100,17 @@ def test_a_tensorflow_that_dies_listing_its_gpus_is_one_message(with_gpus):
         resolve_device(Server(WorkDiedError(-11)))
 
 
-def test_the_peak_is_measured_once_and_measured_again_keeps_the_greater_one(monkeypatch, tmp_path):
+def test_of_all_measured_peaks_the_greatest_is_remembered(monkeypatch, tmp_path):
     monkeypatch.setenv("BENCH_CACHE_DIR", str(tmp_path))
     server, device = Server(5e9), Device("CPU", "a processor")
-    assert [matmul_peak(server, device, "float32") for _ in range(2)] == [5e9, 5e9]
-    assert server.asked == 1
+    assert remembered_peak(device, "float32") is None
+    assert matmul_peak(server, device, "float32") == 5e9
     server.answer = 4e9  # something disturbed it
-    assert matmul_peak(server, device, "float32", again=True) == 5e9
+    assert matmul_peak(server, device, "float32") == remembered_peak(device, "float32") == 5e9
     assert matmul_peak(server, device, "mixed_bfloat16") == 4e9
     server.answer = WorkDiedError(-9)
     with pytest.raises(BackendError, match="the matrix-product peak of a processor cannot be measured"):
-        matmul_peak(server, device, "float32", again=True)
+        matmul_peak(server, device, "float32")
 
 
 def test_without_a_gpu_nothing_is_asked(monkeypatch):

@@ -39,10 +39,11 @@ def test_every_module_imports_only_what_stands_before_it():
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             imported = getattr(node, "module", None) or ""
-            if isinstance(node, ast.ImportFrom) and imported.startswith("bench."):
-                other = imported.split(".")[1]
-                if ORDER.index(other) > ORDER.index(part):
-                    backwards.append(f"{path.name} imports {imported}")
+            names = [imported] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                if name.startswith("bench.") and ORDER.index(name.split(".")[1]) > ORDER.index(part):
+                    backwards.append(f"{path.name} imports {name}")
     assert backwards == []
 
 

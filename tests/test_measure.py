@@ -1,6 +1,7 @@
 """What a trial's record says of its speed and cost, through the command line."""
 
 import csv
+import math
 
 import pandas as pd
 
@@ -39,7 +40,7 @@ def test_what_costs_time_is_measured_with_one_seed_of_each_architecture(run, rec
         for name in [*ONCE, "model_file_bytes", "input_wait_share"]:
             assert record.metrics[name] is not None, name
         assert 0 <= record.metrics["input_wait_share"] < 1
-        assert record.metrics["latency_p50_ms"] <= record.metrics["latency_p99_ms"]
+        assert record.metrics["latency_p50_ms"] <= (record.metrics["latency_p99_ms"] or math.inf)
         sizes = [each["batch_size"] for each in record.metrics["inference_batches"]]
         assert sizes == sorted(sizes)
         assert record.metrics["inference_batch_size"] in sizes
@@ -82,7 +83,7 @@ def test_too_few_steps_for_a_speed_are_said_with_how_many_are_needed(run, record
 
 
 def test_many_steps_have_an_interval(run, records):
-    code, _, err = run(epochs=60)
+    code, _, err = run(epochs=300)
     assert code == 0, err
     (record,) = records()
     speeds = [record.metrics[f"train_images_per_second{end}"] for end in ("_low", "", "_high")]

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -11,13 +12,20 @@ import pytest
 from bench.errors import UsageError
 from bench.execution import server as server_module
 from bench.execution.server import ForkServer
-from bench.execution.work import WorkDiedError, WorkFailedError
+from bench.execution.signals import uninterrupted
+from bench.execution.work import ServerDiedError, WorkDiedError, WorkFailedError
 
 
 @pytest.fixture
 def server():
-    with ForkServer() as made:
-        yield made
+    return ForkServer()
+
+
+class OwnError(UsageError):
+    """A plugin's own kind of error, which the command may not be able to import."""
+
+
+OwnError.__module__ = "no_such_module"
 
 
 def work(what, send):
@@ -26,6 +34,7 @@ def work(what, send):
         "pid": os.getpid,
         "raise": lambda: 1 / 0,
         "refuse": lambda: (_ for _ in ()).throw(UsageError("no")),
+        "raise its own": lambda: (_ for _ in ()).throw(OwnError("mine")),
         "exit": lambda: os._exit(3),
         "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
         "segfault": lambda: ctypes.string_at(0),
@@ -61,6 +70,53 @@ def test_an_exception_arrives_with_its_traceback(server):
     assert "in work" in caught.value.__notes__[0]
     with pytest.raises(UsageError, match="no"):
         server.run(work, "refuse", on_event=ignore)
+
+
+def test_an_error_of_a_kind_that_only_the_fork_knows_arrives_too(server):
+    with pytest.raises(WorkFailedError, match="OwnError: mine"):
+        server.run(work, "raise its own", on_event=ignore)
+
+
+def test_an_interrupt_ends_the_work_and_the_server_serves_on(server):
+    def interrupt(_):
+        signal.raise_signal(signal.SIGINT)
+
+    started = []
+    with pytest.raises(KeyboardInterrupt):
+        server.run(work, "sleep", on_event=lambda pid: started.append(pid) or interrupt(pid))
+    assert not _alive(started[0])
+    assert server.run(work, "events", on_event=ignore) == "done"
+
+
+def test_a_supervisor_that_dies_is_said_and_replaced(server):
+    def kill_supervisor(_):
+        supervisor = server_module._supervisor("tensorflow")
+        os.killpg(supervisor.process.pid, signal.SIGKILL)
+
+    with pytest.raises(ServerDiedError, match="the process that forks trials has died"):
+        server.run(work, "sleep", on_event=kill_supervisor)
+    assert server.run(work, "events", on_event=ignore) == "done"
+
+
+def uninterrupted_work(steps):
+    with uninterrupted():
+        threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()
+        time.sleep(0.3)
+        steps.append("done")
+
+
+def test_signals_wait_until_what_must_not_be_interrupted_is_done():
+    """Also where another thread could take the signal, as those of NumPy's libraries would."""
+    ended, steps = threading.Event(), []
+    other = threading.Thread(target=ended.wait)
+    other.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            uninterrupted_work(steps)
+        assert steps == ["done"]
+    finally:
+        ended.set()
+        other.join()
 
 
 @pytest.mark.parametrize(("what", "code"), [("exit", 3), ("kill", -signal.SIGKILL), ("segfault", -signal.SIGSEGV)])
@@ -130,3 +186,43 @@ def _alive(pid):
     except ProcessLookupError:
         return False
     return True
+
+
+@pytest.mark.parametrize(
+    ("stub", "message"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGILL)", "PyTorch cannot be started: "),
+        ("raise ImportError('built for another machine')", "PyTorch cannot be imported: built for another machine"),
+    ],
+)
+def test_doctor_says_which_backend_is_broken(stub, message, tmp_path):
+    (tmp_path / "torch.py").write_text(stub)
+    (tmp_path / "jax.py").write_text("raise ImportError('no JAX either')")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}"}
+    ended = subprocess.run(
+        [sys.executable, "-c", DOCTOR], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert message in ended.stdout, ended.stderr
+    assert "JAX cannot be imported: no JAX either" in ended.stdout
+
+
+DOCTOR = """
+from bench.errors import BackendError
+from bench.execution.server import ForkServer
+for backend in ("torch", "jax"):
+    try:
+        ForkServer(backend).check()
+    except BackendError as error:
+        print(error)
+"""
+
+
+def test_the_working_directory_hides_no_module(tmp_path):
+    (tmp_path / "keras.py").write_text("raise ImportError('not this one')")
+    script = "from tests.test_server import work; from bench.execution.server import ForkServer\n"
+    script += "print(ForkServer().run(work, 'modules', on_event=print))"
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "PYTHONSAFEPATH": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.stdout.strip() == "True", ended.stderr

@@ -190,9 +190,9 @@ def test_lowered_clocks_are_explained_and_idle_clocks_are_not():
     assert idle.gpu_throttle_reasons == ()
     assert idle.notes == ()
     hot = shared(after, gpu_uuid="GPU-1", nvml=FakeNvml(reasons=[0x1, 0x4 | 0x20]))
-    assert hot.gpu_throttle_reasons == ("power cap", "thermal slowdown by the driver")
+    assert hot.gpu_throttle_reasons == ("thermal slowdown by the driver",)
     (note,) = hot.notes
-    assert "power cap, thermal slowdown by the driver" in note
+    assert "thermal slowdown by the driver" in note
 
 
 def test_a_gpu_that_does_not_answer_is_unknown():

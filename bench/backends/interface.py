@@ -6,7 +6,7 @@ The shared functions are `keras.ops`, so that one text runs on all backends, ins
 from __future__ import annotations
 
 import importlib
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -124,6 +124,12 @@ class Backend(Protocol):
     def compile_steps(self, model: keras.Model, optimizer: Any, task: Task, tuning: Tuning) -> Steps:
         """Return the training and inference functions of a model; they are compiled on their first call."""
 
+    def compile_function(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function of tensors compiled as the steps are; itself, where they are not."""
+
+    def threads(self) -> int:
+        """Return how many threads one operation may use on the CPU."""
+
     def peak_memory_bytes(self) -> int:
         """Return the peak memory of the GPU in use."""
 
@@ -136,18 +142,24 @@ def load_backend(name: str) -> Backend:
     return cast("Backend", importlib.import_module(f"bench.backends.{name}"))
 
 
-def picture(task: Task, resident: Any, inputs: Any) -> Any:
-    """Return a step's images, normalised: float32 (batch, H, W, C).
+class Pictures:
+    """Makes a step's images of what a block brings; its constants are on the device."""
 
-    Args:
-        task: says how to normalise.
-        resident: all training images uint8 (N, H, W, C) on the device, or None.
-        inputs: a step's images uint8 (batch, H, W, C), or, with resident images, its draws (see `Draw`).
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.scale = ops.convert_to_tensor(task.normalization.scale, "float32")
+        self.offset = ops.convert_to_tensor(task.normalization.offset, "float32")
 
-    """
-    images = inputs if resident is None else drawn(resident, task, inputs)
-    scale = np.asarray(task.normalization.scale, np.float32)
-    return ops.cast(images, "float32") * scale + np.asarray(task.normalization.offset, np.float32)
+    def __call__(self, resident: Any, inputs: Any) -> Any:
+        """Return a step's images, normalised: float32 (batch, H, W, C).
+
+        Args:
+            resident: all training images uint8 (N, H, W, C) on the device, or None.
+            inputs: a step's images uint8 (batch, H, W, C), or, with resident images, its draws (see `Draw`).
+
+        """
+        images = inputs if resident is None else drawn(resident, self.task, inputs)
+        return ops.cast(images, "float32") * self.scale + self.offset
 
 
 def drawn(resident: Any, task: Task, draw: Any) -> Any:

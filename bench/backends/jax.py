@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.backends.interface import (
+    Pictures,
     Placed,
     Task,
     Tuning,
@@ -27,10 +28,9 @@ from bench.backends.interface import (
     cross_entropy,
     decayed_variables,
     penalty,
-    picture,
 )
 from bench.data.pipeline import Block, Draw
-from bench.environment import Device
+from bench.environment import Device, usable_cores
 from bench.errors import BackendError
 
 
@@ -54,6 +54,16 @@ def tune(device: Device, steps_per_block: int) -> Tuning:
     """Several steps in a call on a GPU alone: on a CPU the next call is dispatched while this one computes."""
     steps = steps_per_block if device.kind == "GPU" else 1
     return Tuning(jit_compile=True, steps_per_block=steps_per_block, steps_per_execution=steps, runs_ahead=True)
+
+
+def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function compiled by XLA."""
+    return jax.jit(function)  # type: ignore[no-any-return]
+
+
+def threads() -> int:
+    """Return how many threads one operation may use on the CPU."""
+    return usable_cores()
 
 
 def peak_memory_bytes() -> int:
@@ -89,6 +99,7 @@ class JaxSteps:
 
     def __init__(self, model: keras.Model, optimizer: Any, task: Task, tuning: Tuning) -> None:
         self.model, self.optimizer, self.task, self.tuning = model, optimizer, task, tuning
+        self.pictures = Pictures(task)
         penalized = {id(variable) for variable in decayed_variables(model)} if task.objective.l2 else set()
         self.penalized = [index for index, each in enumerate(model.trainable_variables) if id(each) in penalized]
         optimizer.build(model.trainable_variables)
@@ -160,7 +171,7 @@ class JaxSteps:
 
     def _losses(self, trainable: Any, others: Any, optimizer: Any, resident: Any, batch: Any) -> Any:
         inputs, labels = batch
-        images = picture(self.task, resident, inputs)
+        images = self.pictures(resident, inputs)
         outputs, others, extra = self.model.stateless_call(trainable, others, images, training=True, return_losses=True)
         logits = outputs.astype(jnp.float32)
         loss = cross_entropy(logits, labels, self.task.objective.label_smoothing)
@@ -171,5 +182,5 @@ class JaxSteps:
         return scaled, (loss, count_correct(logits, labels), others)
 
     def _infer(self, weights: Any, images: Any) -> Any:
-        outputs, _ = self.model.stateless_call(*weights, picture(self.task, None, images), training=False)
+        outputs, _ = self.model.stateless_call(*weights, self.pictures(None, images), training=False)
         return outputs.astype(jnp.float32)

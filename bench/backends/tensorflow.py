@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from bench.backends.interface import (
+    Pictures,
     Placed,
     Task,
     Tuning,
@@ -19,10 +20,9 @@ from bench.backends.interface import (
     cross_entropy,
     decayed_variables,
     penalty,
-    picture,
 )
 from bench.data.pipeline import Block, Draw
-from bench.environment import Device
+from bench.environment import Device, usable_cores
 from bench.errors import BackendError
 
 
@@ -49,6 +49,16 @@ def tune(device: Device, steps_per_block: int) -> Tuning:
     """
     gpu = device.kind == "GPU"
     return Tuning(gpu, steps_per_block, steps_per_execution=steps_per_block, runs_ahead=False)
+
+
+def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function as a graph; without XLA, whose products on a CPU are slower."""
+    return tf.function(function)  # type: ignore[no-any-return]
+
+
+def threads() -> int:
+    """Return how many threads one operation may use on the CPU."""
+    return int(tf.config.threading.get_intra_op_parallelism_threads() or usable_cores())
 
 
 def peak_memory_bytes() -> int:
@@ -83,6 +93,7 @@ class TensorFlowSteps:
 
     def __init__(self, model: keras.Model, optimizer: Any, task: Task, tuning: Tuning) -> None:
         self.model, self.optimizer, self.task, self.tuning = model, optimizer, task, tuning
+        self.pictures = Pictures(task)
         self.variables = model.trainable_variables
         self.penalized = decayed_variables(model) if task.objective.l2 else []
         optimizer.build(self.variables)
@@ -132,7 +143,7 @@ class TensorFlowSteps:
 
     def _step(self, inputs: Any, labels: Any) -> tuple[Any, Any]:
         with tf.GradientTape() as tape:
-            logits = self._logits(picture(self.task, self.resident, inputs), training=True)
+            logits = self._logits(self.pictures(self.resident, inputs), training=True)
             loss = cross_entropy(logits, labels, self.task.objective.label_smoothing)
             extra = sum((tf.cast(each, tf.float32) for each in self.model.losses), start=0.0)
             total = loss + extra + penalty(self.penalized, self.task.objective.l2)
@@ -141,7 +152,7 @@ class TensorFlowSteps:
         return loss, count_correct(logits, labels)
 
     def _infer(self, images: Any) -> Any:
-        return self._logits(picture(self.task, None, images), training=False)
+        return self._logits(self.pictures(None, images), training=False)
 
     def _logits(self, images: Any, training: bool) -> Any:
         return tf.cast(self.model(images, training=training), tf.float32)

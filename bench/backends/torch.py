@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from bench.backends.interface import (
+    Pictures,
     Placed,
     Task,
     Tuning,
@@ -19,7 +20,6 @@ from bench.backends.interface import (
     cross_entropy,
     decayed_variables,
     penalty,
-    picture,
 )
 from bench.data.pipeline import Block, Draw
 from bench.environment import Device
@@ -44,6 +44,16 @@ def tune(device: Device, steps_per_block: int) -> Tuning:  # noqa: ARG001 - alik
     No block is started ahead: bringing a loss to the host waits for all that was started, also what came after it.
     """
     return Tuning(False, steps_per_block, steps_per_execution=1, runs_ahead=False)
+
+
+def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function: nothing is compiled."""
+    return function
+
+
+def threads() -> int:
+    """Return how many threads one operation may use on the CPU."""
+    return int(torch.get_num_threads())
 
 
 def peak_memory_bytes() -> int:
@@ -78,6 +88,7 @@ class TorchSteps:
 
     def __init__(self, model: keras.Model, optimizer: Any, task: Task, tuning: Tuning) -> None:
         self.model, self.optimizer, self.task, self.tuning = model, optimizer, task, tuning
+        self.pictures = Pictures(task)
         self.variables = model.trainable_variables
         self.penalized = decayed_variables(model) if task.objective.l2 else []
         optimizer.build(self.variables)
@@ -105,7 +116,7 @@ class TorchSteps:
     def predict(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return logits float32 (batch, classes), on the host."""
         with torch.inference_mode():
-            logits = self._logits(picture(self.task, None, self._place(images)), training=False)
+            logits = self._logits(self.pictures(None, self._place(images)), training=False)
         return np.asarray(logits.cpu().numpy())
 
     def compilation(self, block: Block) -> Hashable:  # noqa: ARG002 - nothing is compiled for any
@@ -121,7 +132,7 @@ class TorchSteps:
 
     def _step(self, inputs: Any, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         self.model.zero_grad()
-        logits = self._logits(picture(self.task, self.resident, inputs), training=True)
+        logits = self._logits(self.pictures(self.resident, inputs), training=True)
         loss = cross_entropy(logits, labels, self.task.objective.label_smoothing)
         extra = sum((each.float() for each in self.model.losses), start=0.0)
         total = loss + extra + penalty([each.value for each in self.penalized], self.task.objective.l2)

@@ -49,8 +49,8 @@ def prepare(arguments: argparse.Namespace) -> int:
     from bench.execution.server import ForkServer
 
     sources = sources_of(arguments, arguments.datasets)
-    with ForkServer() as server, prepare_progress(arguments.quiet) as progress:
-        prepared = prepare_sources(sources, server, progress)
+    with prepare_progress(arguments.quiet) as progress:
+        prepared = prepare_sources(sources, ForkServer(), progress)
     if not arguments.quiet:
         for source, info in zip(sources, (data.info for data in prepared), strict=True):
             counts = ", ".join(f"{count:,} {split}" for split, count in info.counts.items())
@@ -92,7 +92,7 @@ def _facts(plugin: Plugin) -> list[str]:
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """Print what this machine offers; exit code 1 where TensorFlow cannot be used."""
+    """Print what this machine offers; exit code 1 where TensorFlow, or another installed backend, cannot be used."""
     from bench.cli.doctor import examine
 
     return examine(arguments)

@@ -56,22 +56,23 @@ def _add_facts(table: Table) -> None:
 
 
 def _add_backend(table: Table, backend: str) -> bool:
-    """Add what a backend can do here; return whether it cannot be used although it is installed."""
-    title = BACKENDS[backend].title
-    with ForkServer(backend) as server:
-        try:
-            require_installed(backend)
-        except BackendError as error:
-            table.add_row(title, escape(f"not installed: {BACKENDS[backend].install}"))
-            return backend == "tensorflow" and bool(error)
-        try:
-            server.check()
-            device = resolve_device(server)
-            table.add_row(title, escape(f"{versions(backend)}, trains on {device.kind} {device.name} {device.note}"))
-            table.add_row("", _peaks(server, device))
-        except BenchError as error:
-            table.add_row(title, escape(f"cannot be used: {error}"))
-            return True
+    """Add what a backend can do here; return whether it cannot be used although it is installed, or is TensorFlow."""
+    server, title = ForkServer(backend), BACKENDS[backend].title
+    try:
+        require_installed(backend)
+    except BackendError:
+        table.add_row(title, escape(f"not installed: {BACKENDS[backend].install}"))
+        return backend == "tensorflow"
+    try:
+        server.check()
+        device = resolve_device(server)
+        version = package_versions(backend)[BACKENDS[backend].package]
+        peaks = _peaks(server, device)
+    except BenchError as error:
+        table.add_row(title, escape(f"cannot be used: {error}"))
+        return True
+    table.add_row(title, escape(f"{version}, trains on {device.kind} {device.name} {device.note}"))
+    table.add_row("", peaks)
     return False
 
 
@@ -88,13 +89,7 @@ def _peak(server: ForkServer, device: Device, precision: str) -> str:
         resolve_precision(precision, device)
     except BackendError:
         return "no"
-    return f"{matmul_peak(server, device, precision, again=True) / 1e9:,.0f} GFLOP/s"
-
-
-def versions(backend: str) -> str:
-    """Return the versions of a backend's packages."""
-    found = package_versions(backend)
-    return ", ".join(found[name] for name in BACKENDS[backend].packages[:1])
+    return f"{matmul_peak(server, device, precision) / 1e9:,.0f} GFLOP/s"
 
 
 def _cached(arguments: argparse.Namespace) -> str:

@@ -10,10 +10,12 @@ from pathlib import Path
 from bench.cli.console import print_failure, print_leaderboard
 from bench.cli.inputs import recipe_of, seeds_of, sources_of
 from bench.cli.progress import make_observer, prepare_progress
-from bench.environment import BACKENDS, describe, resolve_precision
-from bench.execution.devices import matmul_peak, resolve_device
+from bench.environment import BACKENDS, Device, describe, resolve_precision
+from bench.errors import BackendError
+from bench.execution.devices import matmul_peak, remembered_peak, resolve_device
 from bench.execution.planning import Policy, Request, Trial, plan, prepare_sources, remaining
-from bench.execution.runner import Profiles, Runner
+from bench.execution.profiles import Profiles
+from bench.execution.runner import Runner
 from bench.execution.server import ForkServer
 from bench.plugins import discover
 from bench.records import Status, TrialRecord, last_attempts
@@ -35,38 +37,44 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     store = Store(arguments.results)
     store.check_writable()
     before = store.records()
-    with ForkServer(arguments.backend) as server:
-        with prepare_progress(arguments.quiet) as progress:
-            prepared = prepare_sources(sources, server, progress)
-        device = resolve_device(server)
-        if device.note:
-            print(f"bench: note: {device.note}", file=sys.stderr)
-        request = Request(
-            architectures=choices,
-            sources=sources,
-            recipe=recipe,
-            precision=resolve_precision(arguments.precision, device),
-            backend=arguments.backend,
-            seeds=seeds,
-        )
-        trials = plan(request, prepared)
-        environment = describe(device, arguments.backend)
-        policy = Policy(force=arguments.force, retry_failed=arguments.retry_failed)
-        todo = remaining(trials, before, environment.machine, policy)
-        _announce(trials, todo, request, device.name, arguments.quiet)
-        profiles = Profiles(environment, before, todo, wanted=arguments.measure == "full")
-        peak = None
-        if todo:
-            server.check()  # here, so that the first trial's seconds hold no import
-            if arguments.measure == "full":
-                missing = any(profiles.is_missing(trial.spec) for trial in todo)
-                peak = matmul_peak(server, device, request.precision, again=missing)
-        try:
-            with make_observer(len(todo), arguments.quiet) as observer:
-                Runner(store, server, device, environment, arguments.logits, observer, profiles, peak).run(todo)
-        finally:
-            ended = _report(store, trials, environment.machine, arguments)
+    server = ForkServer(arguments.backend)
+    with prepare_progress(arguments.quiet) as progress:
+        prepared = prepare_sources(sources, server, progress)
+    device = resolve_device(server)
+    if device.note:
+        print(f"bench: note: {device.note}", file=sys.stderr)
+    request = Request(
+        architectures=choices,
+        sources=sources,
+        recipe=recipe,
+        precision=resolve_precision(arguments.precision, device),
+        backend=arguments.backend,
+        seeds=seeds,
+    )
+    trials = plan(request, prepared)
+    environment = describe(device, arguments.backend)
+    policy = Policy(force=arguments.force, retry_failed=arguments.retry_failed)
+    todo = remaining(trials, before, environment.machine, policy)
+    _announce(trials, todo, request, device.name, arguments.quiet)
+    profiles = Profiles(environment, before, todo, wanted=arguments.measure == "full")
+    if todo:
+        server.check()  # here, so that the first trial's seconds hold no import
+    peak = _peak(server, device, request.precision, any(profiles.is_missing(trial.spec) for trial in todo))
+    try:
+        with make_observer(len(todo), arguments.quiet) as observer:
+            Runner(store, server, device, environment, arguments.logits, observer, profiles, peak).run(todo)
+    finally:
+        ended = _report(store, trials, environment.machine, arguments)
     return int(any(_is_bad(record) for record in ended) or not any(record.status == Status.OK for record in ended))
+
+
+def _peak(server: ForkServer, device: Device, precision: str, measure: bool) -> float | None:
+    """Return the matrix-product peak: measured where much else is measured too, else as remembered."""
+    try:
+        return matmul_peak(server, device, precision) if measure else remembered_peak(device, precision)
+    except BackendError as error:  # no sweep ends for want of it
+        print(f"bench: note: {error} Utilisation stays blank.", file=sys.stderr)
+        return None
 
 
 def _announce(trials: Sequence[Trial], todo: Sequence[Trial], request: Request, device: str, quiet: bool) -> None:

@@ -26,7 +26,8 @@ from bench.errors import BackendError, DataError
 SCALES = (1, 2, 4, 8)  # by which libjpeg can divide height and width while it decodes
 SPARE = 2  # how many times as large as wanted a scaled box is at least: its edges move by up to a pixel of that scale
 CHUNK = 32  # images that enter the pipeline together
-PREFETCHED_BATCHES = 2
+PREFETCHED_CHUNKS, PREFETCHED_BATCHES = 2, 2
+AHEAD = 4  # images in work a thread: the next ones are begun while one that takes long holds up the order
 
 
 def decode_views(
@@ -92,8 +93,8 @@ def _pipeline(chunks: Callable[[], Iterator[Any]], batch_size: int, shape: Image
     tf = _tensorflow()
     inputs = (tf.string, (None,)), (tf.int32, (None, 4)), (tf.int32, (None,)), (tf.bool, (None,)), (tf.bool, (None,))
     signature = tuple(tf.TensorSpec(shape_of, kind) for kind, shape_of in inputs)
-    elements = tf.data.Dataset.from_generator(chunks, output_signature=signature).unbatch()
-    pixels = elements.map(_make_decoder(shape), num_parallel_calls=threads, deterministic=True)
+    elements = tf.data.Dataset.from_generator(chunks, output_signature=signature).prefetch(PREFETCHED_CHUNKS).unbatch()
+    pixels = elements.map(_make_decoder(shape), num_parallel_calls=AHEAD * threads, deterministic=True)
     options = tf.data.Options()
     options.autotune.enabled = False  # what is in flight is bounded by the numbers here
     options.threading.private_threadpool_size = threads

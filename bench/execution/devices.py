@@ -15,7 +15,7 @@ from bench.data.cache import default_cache_dir
 from bench.environment import BACKENDS, Device, cpu_name, find_gpus, nvidia_driver, settings, usable_cores
 from bench.errors import BackendError
 from bench.execution.server import ForkServer
-from bench.execution.work import WorkDiedError, WorkFailedError
+from bench.execution.work import ServerDiedError, WorkDiedError, WorkFailedError
 
 INSTALL_GPU = {
     "tensorflow": 'pip install -e ".[gpu]"',
@@ -38,27 +38,27 @@ def resolve_device(server: ForkServer) -> Device:
     return Device("GPU", gpu.name, "", gpu.compute_capability, gpu.memory_bytes, gpu.uuid)
 
 
-def matmul_peak(server: ForkServer, device: Device, precision: str, *, again: bool = False) -> float:
-    """Return the device's matrix-product peak in FLOP/s: as measured before, by whichever backend, or measured now.
+def remembered_peak(device: Device, precision: str) -> float | None:
+    """Return the device's matrix-product peak in FLOP/s as it was measured before, by whichever backend."""
+    return _read(_peak_file(device, precision))
 
-    Measured again, the greatest is kept: a disturbance or a slower library makes a figure lower, nothing makes it
-    higher than what the device can do.
+
+def matmul_peak(server: ForkServer, device: Device, precision: str) -> float:
+    """Measure the device's matrix-product peak in FLOP/s, and return the greatest figure so far.
+
+    A disturbance or a slower library makes a figure lower, nothing makes it higher than what the device can do.
 
     Raises:
         BackendError: it cannot be measured.
 
     """
-    remembered = _remembered("peak", [device.name, device.uuid, usable_cores(), precision, settings()])
-    known = _read(remembered)
-    if known is not None and not again:
-        return known
     try:
         measured = server.run(measure_peak, server.backend, device, precision, on_event=lambda _: None)
-    except (WorkDiedError, WorkFailedError) as error:
+    except (ServerDiedError, WorkDiedError, WorkFailedError) as error:
         raise BackendError(f"the matrix-product peak of {device.name} cannot be measured: {error}") from error
-    peak = max(measured, known or 0.0)
-    _write(remembered, peak)
-    return float(peak)
+    peak = max(float(measured), remembered_peak(device, precision) or 0.0)
+    _write(_peak_file(device, precision), peak)
+    return peak
 
 
 def measure_peak(backend: str, device: Device, precision: str, _send: Callable[[Any], None]) -> float:
@@ -66,8 +66,13 @@ def measure_peak(backend: str, device: Device, precision: str, _send: Callable[[
     from bench.backends.interface import load_backend
     from bench.measurement.peak import matmul_peak_flops
 
-    load_backend(backend).prepare_process(device)
-    return matmul_peak_flops(precision, on_gpu=device.kind == "GPU")
+    library = load_backend(backend)
+    library.prepare_process(device)
+    return matmul_peak_flops(precision, library.compile_function)
+
+
+def _peak_file(device: Device, precision: str) -> Path:
+    return _remembered("peak", [device.name, device.uuid, usable_cores(), precision, settings()])
 
 
 def _usable_gpus(server: ForkServer, uuids: list[str]) -> int:
@@ -78,7 +83,7 @@ def _usable_gpus(server: ForkServer, uuids: list[str]) -> int:
         return int(known)
     try:
         usable = int(server.run(count_gpus, server.backend, on_event=lambda _: None))
-    except (WorkDiedError, WorkFailedError) as error:
+    except (ServerDiedError, WorkDiedError, WorkFailedError) as error:
         raise BackendError(f"{server.title} cannot list its GPUs: {error}") from error
     if usable:  # a no is asked anew each time: it may have had a passing cause
         _write(remembered, usable)

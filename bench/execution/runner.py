@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-import signal
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bench.environment import Device, Environment
-from bench.errors import DataError, DivergedError, PluginError, TrialError, UnsuitableError, is_out_of_memory
+from bench.errors import UnsuitableError
 from bench.events import Epoch
+from bench.execution.failures import failure_of
 from bench.execution.job import TrialJob
 from bench.execution.planning import Trial
+from bench.execution.profiles import Profiles
 from bench.execution.server import ForkServer
 from bench.execution.signals import sigterm_as_interrupt, uninterrupted
-from bench.execution.work import WorkDiedError, WorkFailedError
 from bench.records import Outcome, Reason, Status, TrialRecord
-from bench.spec import TrialSpec
 from bench.store import Attempt, Store
-
-PROFILED = "model_file_bytes"  # a figure that every full measurement has
 
 
 class Observer(Protocol):
@@ -35,37 +31,6 @@ class Observer(Protocol):
 
     def trial_ended(self, record: TrialRecord) -> None:
         """See a trial's record, once it has been written."""
-
-
-class Profiles:
-    """Which architectures have been measured in full already: in this environment, in the same setting, any seed.
-
-    Trials that are about to run again do not count, as their new attempt replaces the old one.
-    """
-
-    def __init__(
-        self, environment: Environment, records: Sequence[TrialRecord], todo: Sequence[Trial], *, wanted: bool
-    ) -> None:
-        self.environment, self.wanted = environment, wanted
-        self.known: set[Hashable] = set()
-        again = {trial.spec.trial_id for trial in todo}
-        for record in records:
-            if record.trial_id not in again:
-                self.note(record)
-
-    def is_missing(self, spec: TrialSpec) -> bool:
-        """Return whether the trial is to be measured in full: nothing like it has been."""
-        return self.wanted and self._key(spec) not in self.known
-
-    def note(self, record: TrialRecord) -> None:
-        """Remember a record that has what is measured once."""
-        here, there = self.environment, record.environment
-        if PROFILED in record.metrics and (here.machine, here.software) == (there.machine, there.software):
-            self.known.add(self._key(record.spec))
-
-    @staticmethod
-    def _key(spec: TrialSpec) -> Hashable:
-        return dataclasses.replace(spec, seed=0).trial_id
 
 
 @dataclass(frozen=True)
@@ -144,33 +109,6 @@ def run_in_fork(job: TrialJob, send: Callable[[Any], None]) -> Outcome:
     from bench.execution.trial import run_trial
 
     return run_trial(job, send)
-
-
-def failure_of(error: Exception, device: str) -> dict[str, Any]:
-    """Return status, reason, message and traceback of a trial that raised, or whose process died."""
-    status, reason, message = Status.FAILED, Reason.EXCEPTION, str(error)
-    match error:
-        case UnsuitableError():
-            status, reason = Status.SKIPPED, Reason(error.reason)
-        case DivergedError():
-            status, reason = Status.DIVERGED, Reason(error.reason)
-        case TrialError():
-            reason = Reason(error.reason)
-        case DataError() | PluginError():
-            reason = Reason.BAD_DATA
-        case WorkFailedError() if is_out_of_memory(error.failure.kind, message):
-            on_device = device == "GPU" and error.failure.kind != "MemoryError" and "allocator cpu" not in message
-            reason = Reason.OUT_OF_MEMORY_DEVICE if on_device else Reason.OUT_OF_MEMORY_HOST
-            message = f"out of memory on the {'device' if on_device else 'host'}: {message}"
-        case WorkDiedError() if error.exit_code < 0:
-            name = signal.Signals(-error.exit_code).name
-            hint = " On Linux that is often the kernel's out-of-memory killer." if name == "SIGKILL" else ""
-            reason, message = Reason.KILLED_BY_SIGNAL, f"the trial's process was killed by {name}.{hint}"
-        case WorkDiedError():
-            reason = Reason.PROCESS_EXIT
-            message = f"the trial's process ended by itself with exit code {error.exit_code}, without a result."
-    notes = getattr(error, "__notes__", [])
-    return {"status": status, "reason": reason, "message": message, "traceback": "\n".join(notes)}
 
 
 def _check_image_size(trial: Trial) -> None:

@@ -23,11 +23,12 @@ from typing import Any
 from bench.environment import BACKENDS
 from bench.errors import BackendError
 from bench.execution.signals import uninterrupted
-from bench.execution.supervisor import SERVER_DIED, check_preload
-from bench.execution.work import Failure, Message, WorkDiedError, WorkFailedError
+from bench.execution.supervisor import POLITE_SECONDS, check_preload
+from bench.execution.work import Failure, Message, ServerDiedError, WorkDiedError, WorkFailedError
 
-LOG_LINES = 15
-PROGRAM = "import sys; sys.path[:] = {path!r}; from bench.execution.supervisor import main; main({descriptor})"
+LOG_LINES, LOG_BYTES = 15, 20_000
+PATIENCE_SECONDS = 3 * POLITE_SECONDS
+PROGRAM = "from bench.execution.supervisor import main; main({descriptor})"
 
 
 class ForkServer:
@@ -38,12 +39,6 @@ class ForkServer:
     def __init__(self, backend: str = "tensorflow") -> None:
         self.backend = backend
         self.title = BACKENDS[backend].title
-
-    def __enter__(self) -> ForkServer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Leave the supervisor to later ones; it ends with this process."""
 
     def run(
         self, function: Callable[..., Any], *arguments: Any, on_event: Callable[[Any], None], log: Path | None = None
@@ -60,6 +55,7 @@ class ForkServer:
             BenchError: as raised by the function.
             WorkFailedError: the function raised anything else.
             WorkDiedError: the fork ended without an answer.
+            ServerDiedError: what forks has died.
             BackendError: the backend is not installed, or the server could not import it.
 
         """
@@ -89,7 +85,7 @@ class ForkServer:
             return
         try:
             missing = supervisor.run(_check, (), lambda _: None, None)
-        except (WorkDiedError, WorkFailedError) as error:
+        except (ServerDiedError, WorkDiedError, WorkFailedError) as error:
             raise BackendError(f"{self.title} cannot be started: {error}\n{supervisor.last_lines()}") from error
         if missing:
             raise BackendError(f"{self.title} cannot be imported: {missing}\n{supervisor.last_lines()}")
@@ -108,23 +104,22 @@ class _GoneError(Exception):
 
 
 class _Supervisor:
-    """A supervisor process, and the pipe to it."""
+    """A supervisor process, and the pipe to it. `pending` says whether it owes an answer."""
 
     def __init__(self, backend: str) -> None:
-        with tempfile.NamedTemporaryFile(prefix="bench-server-", suffix=".log", delete=False) as log:
-            self.log, self.checked = Path(log.name), False
-            self.connection, theirs = Pipe()
-            program = PROGRAM.format(path=sys.path, descriptor=theirs.fileno())
-            self.process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-c", program],
-                env=_environment(backend),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=[theirs.fileno()],
-                process_group=0,  # Ctrl-C is the command's to handle
-            )
-            theirs.close()
+        self.checked = self.pending = False
+        self.log = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - as long as this object
+        self.connection, theirs = Pipe()
+        self.process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-c", PROGRAM.format(descriptor=theirs.fileno())],
+            env=_environment(backend),
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            pass_fds=[theirs.fileno()],
+            process_group=0,  # Ctrl-C is the command's to handle
+        )
+        theirs.close()
         atexit.register(self.end)
 
     def run(self, function: Callable[..., Any], arguments: Any, on_event: Callable[[Any], None], log: Any) -> Any:
@@ -133,16 +128,12 @@ class _Supervisor:
             self._send(Message.RUN + work)
             kind, value = self._answer(on_event)
         except _GoneError as error:  # the next work starts another
-            self.process.kill()
-            self.process.wait()
-            raise WorkDiedError(SERVER_DIED) from error
+            raise self._died() from error
         except BaseException:  # Ctrl-C, or whoever reads our output has gone
-            with uninterrupted(), suppress(_GoneError):
-                self._send(Message.CANCEL)
-                self._answer(lambda _: None)
+            self._stop()
             raise
         if kind == Message.DIED:
-            raise WorkDiedError(value)
+            raise self._died() if value is None else WorkDiedError(value)
         if kind == Message.FAILURE:
             _raise(value)
         return value
@@ -151,8 +142,7 @@ class _Supervisor:
         """Pass events on until something else comes."""
         while True:
             wait([self.connection])
-            with uninterrupted():  # half a message would be lost
-                message = self._receive()
+            message = self._receive()
             kind, value = message[:1], pickle.loads(message[1:])  # noqa: S301 - from our own fork
             if kind != Message.EVENT:
                 return kind, value
@@ -160,25 +150,50 @@ class _Supervisor:
 
     def _send(self, message: bytes) -> None:
         try:
-            self.connection.send_bytes(message)
+            with uninterrupted():  # half a message would be lost
+                self.connection.send_bytes(message)
+                self.pending = True
         except OSError as error:
             raise _GoneError from error
 
     def _receive(self) -> bytes:
         try:
-            return self.connection.recv_bytes()
+            with uninterrupted():
+                message = self.connection.recv_bytes()
+                self.pending = message[:1] == Message.EVENT
         except (EOFError, OSError) as error:
             raise _GoneError from error
+        return message
+
+    def _stop(self) -> None:
+        """End the running work; its last words are dropped. What is still importing, or does not answer, is killed."""
+        with uninterrupted():
+            if self.pending and self.checked:
+                with suppress(_GoneError):
+                    self._send(Message.CANCEL)
+                    while self.pending and self.connection.poll(PATIENCE_SECONDS):
+                        self._receive()
+            if self.pending:
+                self.end()
+
+    def _died(self) -> ServerDiedError:
+        self.end()
+        return ServerDiedError(f"the process that forks trials has died. Its last lines:\n{self.last_lines()}")
 
     def end(self) -> None:
-        """End the supervisor with all its processes, also one that is still importing, and delete its log."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        """End the supervisor with all its processes, also one that is still importing."""
+        atexit.unregister(self.end)
+        if self.process.poll() is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        self.log.unlink(missing_ok=True)
+        self.connection.close()
+        self.pending = False
 
     def last_lines(self) -> str:
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+        size = self.log.seek(0, os.SEEK_END)
+        written = os.pread(self.log.fileno(), LOG_BYTES, max(0, size - LOG_BYTES)).decode(errors="replace")
+        return "\n".join(written.splitlines()[-LOG_LINES:])
 
 
 _SUPERVISORS: dict[str, _Supervisor] = {}
@@ -195,7 +210,9 @@ def _supervisor(backend: str) -> _Supervisor:
 def _environment(backend: str) -> dict[str, str]:
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # NVML's order, by which we name devices
     careful = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}  # else asking for GPUs would touch them, and forbid forking
-    return {**quiet, **careful, **os.environ, "KERAS_BACKEND": backend, "BENCH_BACKEND": backend}
+    path = os.pathsep.join(filter(None, sys.path))  # the same modules as here, and none from the working directory
+    ours = {"KERAS_BACKEND": backend, "BENCH_BACKEND": backend, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+    return {**quiet, **careful, **os.environ, **ours}
 
 
 def _check(_send: Callable[[Any], None]) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.forkserver
 import os
 import pickle
 import signal
@@ -25,7 +26,6 @@ from bench.execution.work import Failure, Message
 
 PRELOAD = "bench.execution.preload"
 POLITE_SECONDS = 5.0
-SERVER_DIED = 255  # what Python's fork server gives for a process whose end it could not see
 
 
 def main(descriptor: int) -> None:
@@ -33,7 +33,7 @@ def main(descriptor: int) -> None:
     command = Connection(descriptor)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([PRELOAD])
-    _server().ensure_running()
+    multiprocessing.forkserver.ensure_running()
     while True:
         try:
             message = command.recv_bytes()
@@ -54,12 +54,6 @@ def check_preload() -> str:
     return "the fork server has not preloaded it"
 
 
-def _server() -> Any:
-    from multiprocessing import forkserver
-
-    return forkserver._forkserver
-
-
 def _run(context: Any, command: Connection, work: bytes) -> None:
     ours, theirs = context.Pipe()
     with ours:
@@ -67,7 +61,7 @@ def _run(context: Any, command: Connection, work: bytes) -> None:
         try:
             process.start()
         except (EOFError, OSError):  # the server itself has died; the next work starts another
-            command.send_bytes(Message.DIED + pickle.dumps(SERVER_DIED))
+            command.send_bytes(Message.DIED + pickle.dumps(None))
             return
         finally:
             theirs.close()
@@ -89,7 +83,7 @@ def _relay(command: Connection, child: Connection, process: Any) -> bytes:
             return Message.CANCELLED + pickle.dumps(None)
         try:
             message = child.recv_bytes() if child.poll() else b""
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):  # killed in the middle of a message, say
             message = b""
         if not message:
             process.join()
@@ -130,8 +124,8 @@ def _child(connection: Connection, work: bytes) -> None:
         answer = Message.RESULT + pickle.dumps(function(*arguments, send))
     except Exception as error:
         traceback.print_exc()
-        known = error if isinstance(error, BenchError) else None
-        failure = Failure(type(error).__name__, str(error), traceback.format_exc(), known)
+        known = error if isinstance(error, BenchError) and type(error).__module__ == BenchError.__module__ else None
+        failure = Failure(type(error).__name__, str(error), traceback.format_exc(), known)  # a plugin's own stays there
         answer = Message.FAILURE + pickle.dumps(failure)
     connection.send_bytes(answer)
 

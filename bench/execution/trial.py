@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,20 +15,21 @@ from bench.backends.interface import Backend, Normalization, Objective, Steps, T
 from bench.data.cache import DataInfo, open_splits
 from bench.data.pipeline import PREFETCHED_BLOCKS, Resident, TrainingData, batches
 from bench.data.splits import Subset, divide, everything
-from bench.environment import Device, usable_cores
+from bench.environment import Device
 from bench.errors import BadModelError, DivergedError
 from bench.evaluation import BATCH_SIZE, Scores, collect_logits, score
 from bench.events import Epoch, Phase, Step
 from bench.execution.job import TrialJob
 from bench.execution.model import build_model, check_outputs
+from bench.execution.outcome import cost_metrics, energy_metrics, phases, score_metrics, speed_metrics
 from bench.execution.profile import profile
-from bench.measurement.cost import Cost, LayerCost, count_cost, parameter_counts
-from bench.measurement.energy import Energy, EnergyMeter
+from bench.measurement.cost import Cost, LayerCost, count_cost
+from bench.measurement.energy import EnergyMeter
 from bench.measurement.memory import peak_memory_bytes
 from bench.measurement.phases import Stopwatch
-from bench.measurement.sharing import Sharing, SharingRecorder
+from bench.measurement.sharing import SharingRecorder
 from bench.measurement.throughput import waiting_share
-from bench.measurement.windows import Steady, steady
+from bench.measurement.windows import steady
 from bench.recipes import Recipe
 from bench.records import Outcome
 from bench.spec import TrialSpec
@@ -103,14 +103,18 @@ def run_trial(job: TrialJob, send: Send) -> Outcome:
             )
             write_layers(job.folder, cost.layers)
     metrics = {
-        **_score_metrics(scores, trained),
-        **_speed_metrics(speed, trained, shared),
-        **_energy_metrics(energy),
-        **_cost_metrics(cost, built.model),
+        **score_metrics(scores, trained),
+        **speed_metrics(speed, trained, shared),
+        **energy_metrics(energy),
+        **cost_metrics(cost, built.model),
         "peak_memory_bytes": peak_memory,
         **profiled,
     }
-    return Outcome(metrics, _phases(watch, speed, trained), _resolved(job, images, built, trained, skipped))
+    return Outcome(
+        metrics,
+        phases(watch, speed, trained),
+        _resolved(job, images, built, trained, backend) | {"skipped_steps": skipped},
+    )
 
 
 def _prepare_process(spec: TrialSpec, device: Device, backend: Backend) -> None:
@@ -197,46 +201,6 @@ def _evaluate(job: TrialJob, steps: Steps, test: Subset) -> Scores:
     return scores
 
 
-def _score_metrics(scores: Scores, trained: Training) -> dict[str, Any]:
-    return {
-        "test_accuracy": scores.accuracy,
-        "test_top5_accuracy": scores.top5_accuracy,
-        "test_nll": scores.nll,
-        "test_ece": scores.ece,
-        "test_per_class_accuracy": scores.per_class_accuracy,
-        "validation_accuracy": trained.validation_accuracy,
-    }
-
-
-def _speed_metrics(speed: Steady, trained: Training, shared: Sharing) -> dict[str, Any]:
-    notes = [*([speed.note] if speed.note else []), *shared.notes]
-    if trained.retraced:
-        notes.append(f"the training step was compiled {trained.retraced} times more than its shapes need.")
-    return {
-        "train_images_per_second": speed.images_per_second,
-        "train_images_per_second_q1": speed.q1,
-        "train_images_per_second_q3": speed.q3,
-        "train_images_per_second_low": speed.low,
-        "train_images_per_second_high": speed.high,
-        "train_images_per_second_mean": speed.mean_images_per_second,
-        "train_windows": speed.windows,
-        "train_steps_per_window": speed.steps_per_window,
-        "train_settled": speed.settled,
-        "timing_notes": notes,
-        "load_average": shared.load_average,
-        "other_cpu_share": shared.other_cpu_share,
-        "steal_share": shared.steal_share,
-    }
-
-
-def _energy_metrics(energy: Energy | None) -> dict[str, Any]:
-    """Return what the training took, validation included; blank where no counter can be read."""
-    return {
-        "training_energy_joules": energy.joules if energy else None,
-        "energy_scope": energy.scope if energy else None,
-    }
-
-
 def _count(model: keras.Model, job: TrialJob) -> Cost:
     """Return what the model costs; one unknown layer where the model cannot be called on a placeholder."""
     try:
@@ -246,34 +210,7 @@ def _count(model: keras.Model, job: TrialJob) -> Cost:
         return Cost((LayerCost(model.name, type(model).__name__, (), 0, None, None),))
 
 
-def _cost_metrics(cost: Cost, model: keras.Model) -> dict[str, Any]:
-    parameters, trainable = parameter_counts(model)
-    return {
-        "parameters": parameters,
-        "trainable_parameters": trainable,
-        "macs": cost.macs,
-        "flops": cost.flops,
-        "activations": cost.activations,
-        "product_activations": cost.product_activations,
-        "cost_notes": [f"MACs are unknown: {', '.join(cost.unknown)} cannot be counted."] if cost.unknown else [],
-    }
-
-
-def _phases(watch: Stopwatch, speed: Steady, trained: Training) -> dict[str, float]:
-    """Return the seconds of each phase, in order."""
-    steady_seconds = sum(block.seconds for block in trained.blocks) - speed.warmup_seconds
-    before = {name: watch.seconds[name] for name in ("data", "build")}
-    after = {name: seconds for name, seconds in watch.seconds.items() if name not in before}
-    training = {
-        "first_step": trained.first_step_seconds,
-        "warmup": speed.warmup_seconds,
-        "training": steady_seconds,
-        "validation": trained.validation_seconds,
-    }
-    return {**before, **training, **after}
-
-
-def _resolved(job: TrialJob, images: Images, built: Built, trained: Training, skipped: int) -> dict[str, Any]:
+def _resolved(job: TrialJob, images: Images, built: Built, trained: Training, backend: Backend) -> dict[str, Any]:
     info, tuning = job.trial.prepared.info, built.steps.tuning
     return {
         "device": job.device.kind,
@@ -289,10 +226,9 @@ def _resolved(job: TrialJob, images: Images, built: Built, trained: Training, sk
         "training_images": len(images.training.subset),
         "validation_images": len(images.validation) if images.validation else 0,
         "test_images": len(images.test),
-        "threads": int(os.environ.get("TF_NUM_INTRAOP_THREADS") or usable_cores()),
-        "skipped_steps": skipped,
+        "threads": backend.threads(),
         "channel_mean": info.channel_mean,
         "channel_std": info.channel_std,
-        "tf32": job.device.kind == "GPU" and load_backend(job.trial.spec.backend).uses_tf32(),
+        "tf32": job.device.kind == "GPU" and backend.uses_tf32(),
         "matmul_peak_flops": job.peak_flops,
     }

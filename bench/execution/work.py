@@ -37,6 +37,10 @@ class WorkFailedError(Exception):
         self.failure = failure
 
 
+class ServerDiedError(Exception):
+    """The process that forks, or its supervisor, has died; whatever was asked for next starts another."""
+
+
 class WorkDiedError(Exception):
     """The process ended without an answer. `exit_code` is negative for a signal, as in `subprocess`."""
 

@@ -17,7 +17,7 @@ from bench.environment import usable_cores
 MOST_OTHER_SHARE = 0.05
 MOST_STEAL_SHARE = 0.01
 SYSFS_CPUS = Path("/sys/devices/system/cpu")
-GPU_SLOWDOWNS = {  # but for the power cap, which a busy GPU meets; bits of nvmlDeviceGetCurrentClocksEventReasons, in nvml.h
+GPU_SLOWDOWNS = {  # bits of nvmlDeviceGetCurrentClocksEventReasons; not the power cap, which any busy GPU meets
     0x08: "hardware slowdown",
     0x20: "thermal slowdown by the driver",
     0x40: "thermal slowdown by the hardware",

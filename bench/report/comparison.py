@@ -28,8 +28,8 @@ class Side:
     """One architecture in one setting.
 
     `name` is its label, with the start of its file's hash where two versions of the file share the label. Accuracies
-    are fractions and predictions are files, by seed, of the trials that ended well; `failures` counts the others. `costs` are means of `COSTS`, `disturbed` where
-    a speed has a note.
+    are fractions and predictions are files, by seed, of the trials that ended well; `failures` counts the others.
+    `costs` are means of `COSTS`, and `disturbed` says whether one of the speeds has a note.
     """
 
     label: str

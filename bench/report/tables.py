@@ -70,8 +70,8 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
 def _with_utilisation(trials: pd.DataFrame) -> pd.DataFrame:
     """Add the share of the matrix-product peak: the greatest that was measured on that machine at that precision."""
     peaks = pd.to_numeric(trials[PEAK]).groupby([trials["machine"], trials["precision"]]).transform("max")
-    figures = zip(trials["train_images_per_second"], trials["macs"], peaks, strict=True)
-    return trials.assign(utilisation=[utilisation(*each) if all(map(pd.notna, each)) else None for each in figures])
+    speed, macs = (pd.to_numeric(trials[name]) for name in ("train_images_per_second", "macs"))
+    return trials.assign(utilisation=utilisation(speed, macs, peaks))
 
 
 def counted_trials(records: Sequence[TrialRecord]) -> pd.DataFrame:
