@@ -147,8 +147,9 @@ class Pictures:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.scale = ops.convert_to_tensor(task.normalization.scale, "float32")
-        self.offset = ops.convert_to_tensor(task.normalization.offset, "float32")
+        row = (task.shape[1], task.shape[2])  # a whole row: TensorFlow is slow at repeating as little as three numbers
+        self.scale = ops.convert_to_tensor(np.broadcast_to(np.array(task.normalization.scale, np.float32), row))
+        self.offset = ops.convert_to_tensor(np.broadcast_to(np.array(task.normalization.offset, np.float32), row))
 
     def __call__(self, resident: Any, inputs: Any) -> Any:
         """Return a step's images, normalised: float32 (batch, H, W, C).
