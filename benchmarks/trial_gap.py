@@ -29,7 +29,8 @@ from bench.environment import describe, resolve_precision
 from bench.events import Phase
 from bench.execution.devices import resolve_device
 from bench.execution.planning import Request, Trial, plan, prepare_sources
-from bench.execution.runner import Profiles, Runner
+from bench.execution.profiles import Profiles
+from bench.execution.runner import Runner
 from bench.execution.server import ForkServer
 from bench.plugins import discover
 from bench.recipes import resolve_recipe
@@ -98,13 +99,14 @@ def parse_arguments() -> argparse.Namespace:
 
 def run_sweep(arguments: argparse.Namespace, clock: Clock) -> list[TrialRecord]:
     """Run the trials, with results in a folder that is deleted, and return their records."""
-    with ForkServer() as server, tempfile.TemporaryDirectory(prefix="bench-gap-") as folder:
+    server = ForkServer()
+    with tempfile.TemporaryDirectory(prefix="bench-gap-") as folder:
         device = resolve_device(server)
         request = make_request(arguments, resolve_precision("auto", device))
         trials = plan(request, prepare_sources(request.sources, server, lambda *_: None))
         server.check()  # waits for TensorFlow's import, as `bench run` does before its first trial
         environment = describe(device, request.backend)
-        profiles = Profiles(environment, [], wanted=False)
+        profiles = Profiles(environment, [], [], wanted=False)
         runner = Runner(Store(Path(folder)), server, device, environment, "float32", clock, profiles)
         return runner.run(trials)
 
