@@ -48,6 +48,9 @@ def parse_arguments() -> argparse.Namespace:
         "--steps-per-call", type=int, default=STEPS_PER_CALL, metavar="N", help=f"default {STEPS_PER_CALL}"
     )
     parser.add_argument(
+        "--plain-add", action="store_true", help="add biases as any two tensors, not by TensorFlow's `bias_add`"
+    )
+    parser.add_argument(
         "--test", action="store_true", help="score the test images at the end, and measure no matrix product"
     )
     return parser.parse_args()
@@ -62,6 +65,7 @@ class Training:
         self.layers = [make_layer(shape, seed) for seed, shape in enumerate(SHAPES)]
         self.weights = [variable for layer in self.layers for variable in layer]
         self.momenta = [tf.Variable(tf.zeros_like(variable)) for variable in self.weights]
+        self.add = tf.add if arguments.plain_add else tf.nn.bias_add
         self.train, self.infer = tf.function(self._train), tf.function(self._logits)
 
     def calls(self) -> Iterator[int]:
@@ -102,12 +106,12 @@ class Training:
         x = tf.cast(tf.cast(pixels, tf.float32) * bare.SCALE + bare.OFFSET, self.dtype)
         layers = [(tf.cast(kernel, self.dtype), tf.cast(bias, self.dtype)) for kernel, bias in self.layers]
         for kernel, bias in layers[:2]:
-            x = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias))
+            x = tf.nn.relu(self.add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias))
             x = tf.nn.max_pool2d(x, 2, 2, "VALID")
         x = tf.reshape(x, (-1, SHAPES[2][0]))
         (kernel, bias), (last_kernel, last_bias) = layers[2:]
-        x = tf.nn.relu(tf.nn.bias_add(tf.matmul(x, kernel), bias))
-        return tf.cast(tf.nn.bias_add(tf.matmul(x, last_kernel), last_bias), tf.float32)
+        x = tf.nn.relu(self.add(tf.matmul(x, kernel), bias))
+        return tf.cast(self.add(tf.matmul(x, last_kernel), last_bias), tf.float32)
 
 
 def make_layer(shape: tuple[int, ...], seed: int) -> tuple[Any, Any]:

@@ -68,7 +68,7 @@ class Ratio:
 
 
 def _tensorflow_bare(precision: str) -> tuple[str, ...]:
-    return tuple(f"tensorflow-bare-{precision}{suffix}" for suffix in ("", "-1", "-30"))
+    return tuple(f"tensorflow-bare-{precision}{suffix}" for suffix in ("", "-add", "-1", "-30"))
 
 
 TARGETS = (

@@ -53,8 +53,8 @@ def _torch(*options: str, precision: str = "float32", extra: bool = False) -> Si
     return Side("bare_torch.py", (*options, "--precision", precision), precision, extra=extra)
 
 
-def _tensorflow(precision: str, steps_per_call: int, extra: bool = False) -> Side:
-    options = ("--precision", precision, "--steps-per-call", str(steps_per_call))
+def _tensorflow(precision: str, steps_per_call: int, *options: str, extra: bool = False) -> Side:
+    options = ("--precision", precision, "--steps-per-call", str(steps_per_call), *options)
     return Side("bare_tensorflow.py", options, precision.removeprefix("mixed_"), extra=extra)
 
 
@@ -63,10 +63,12 @@ SIDES: Mapping[str, Side] = {  # in the order of a round: what is compared stand
     "keras-fit": Side("usual_keras.py"),
     "bench-float32": _bench("tensorflow"),
     "tensorflow-bare-float32": _tensorflow("float32", 8),
+    "tensorflow-bare-float32-add": _tensorflow("float32", 8, "--plain-add", extra=True),
     "tensorflow-bare-float32-1": _tensorflow("float32", 1, extra=True),
     "tensorflow-bare-float32-30": _tensorflow("float32", 30, extra=True),
     "bench-bfloat16": _bench("tensorflow", "mixed_bfloat16"),
     "tensorflow-bare-bfloat16": _tensorflow("mixed_bfloat16", 8),
+    "tensorflow-bare-bfloat16-add": _tensorflow("mixed_bfloat16", 8, "--plain-add", extra=True),
     "tensorflow-bare-bfloat16-1": _tensorflow("mixed_bfloat16", 1, extra=True),
     "tensorflow-bare-bfloat16-30": _tensorflow("mixed_bfloat16", 30, extra=True),
     "torch-tuned-bfloat16": _torch("--channels-last", precision="bfloat16"),
