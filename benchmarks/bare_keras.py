@@ -1,4 +1,4 @@
-"""The peer of throughput.py: the same training as a plain script with tf.data and Keras `fit`, without bench.
+"""A peer of peers.py: the same training as a plain script with tf.data and Keras `fit`, without bench.
 
 It is written as a careful user writes it: the images decoded once, shuffled whole, batched, normalised in parallel and
 prefetched; the network in plain Keras; several steps an execution. It trains `baseline_cnn` on CIFAR-10 in float32 with
@@ -31,7 +31,7 @@ import tensorflow as tf
 from keras import layers
 
 PADDING = 4  # pixels: the standard recipe's crop_padding 0.125 of 32
-DEFAULT_STEPS_PER_EXECUTION = 16  # level with 1 on a CPU; `throughput.py --tune 1 16` compares them on a machine
+DEFAULT_STEPS_PER_EXECUTION = 16  # level with 1 on a CPU
 
 
 class SteadyClock(keras.callbacks.Callback):
