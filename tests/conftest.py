@@ -1,6 +1,7 @@
 """Fixtures: a cache of its own for each test session, tiny plugins, and the command line as a user calls it."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from bench.data.tfds import default_data_dir
+
+# A shell's background job ignores Ctrl-C, and so would every process that is started here to be interrupted.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL_DATA = Path(os.environ.get("BENCH_TEST_DATA_DIR") or default_data_dir())
 
