@@ -64,7 +64,8 @@ def main() -> None:
         print(json.dumps(asdict(measure_side(arguments))))
         return
     print_machine()
-    print(f"grain {metadata.version('grain')}", flush=True)
+    if any(name.startswith("grain") for name in arguments.sides):
+        print(f"grain {metadata.version('grain')}", flush=True)
     with tempfile.TemporaryDirectory(prefix="bench-jpegs-") as folder:
         arguments.data_dir = arguments.data_dir or make_data(Path(folder), arguments.images)
         runs = measure(arguments)
