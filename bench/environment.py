@@ -122,6 +122,7 @@ class Environment:
     load_average: float | None
     settings: dict[str, str]
     driver: str
+    cores_used: int = 0  # of the machine's cores; 0: all of them
 
     @property
     def software(self) -> str:

@@ -47,3 +47,22 @@ class Phase:
     """A trial has entered a phase: `loading`, `building`, `training`, `evaluating`."""
 
     name: str
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A trial goes on from a saved state of its training: what it had done, and the lines of its history until then.
+
+    `seconds` are those that the trial had taken when the state was saved.
+    """
+
+    step: int
+    seconds: float
+    history: tuple[Epoch, ...]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The state of the training was saved after that many steps."""
+
+    step: int

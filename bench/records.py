@@ -11,7 +11,7 @@ from typing import Any
 from bench.environment import Environment
 from bench.spec import TrialSpec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Status(StrEnum):
@@ -35,11 +35,16 @@ class Reason(StrEnum):
 
     NONE = ""
     EXCEPTION = "exception"
+    BAD_PLUGIN = "bad_plugin"
     BAD_MODEL = "bad_model"
     IMAGES_TOO_SMALL = "images_too_small"
     NON_FINITE_LOSS = "non_finite_loss"
     OUT_OF_MEMORY_HOST = "out_of_memory_host"
     OUT_OF_MEMORY_DEVICE = "out_of_memory_device"
+    MEMORY_LIMIT = "memory_limit"
+    DISK_LIMIT = "disk_limit"
+    TIME_LIMIT = "time_limit"
+    DISK_FULL = "disk_full"
     KILLED_BY_SIGNAL = "killed_by_signal"
     PROCESS_EXIT = "process_exit"
     BAD_DATA = "bad_data"
@@ -72,6 +77,7 @@ class TrialRecord:
     reason: Reason = Reason.NONE
     message: str = ""
     traceback: str = ""
+    log_tail: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     phases: Mapping[str, float] = field(default_factory=dict)
     resolved: Mapping[str, Any] = field(default_factory=dict)

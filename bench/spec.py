@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench.recipes import Recipe
@@ -14,17 +14,18 @@ from bench.recipes import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class PluginSpec:
-    """A plugin as a trial uses it: name, every parameter, and the hash of its source."""
+    """A plugin as a trial uses it: name, every parameter, and the hashes of its source and of local modules it imports."""
 
     name: str
     label: str
     parameters: Mapping[str, Any]
     source_hash: str
+    modules: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSpec:
-    """One training and evaluation: architecture × dataset × recipe × precision × backend × seed."""
+    """One training and evaluation: architecture × dataset × recipe × precision × backend × devices × seed."""
 
     architecture: PluginSpec
     dataset: PluginSpec
@@ -33,6 +34,7 @@ class TrialSpec:
     precision: str
     backend: str
     seed: int
+    devices: int = 1
 
     @property
     def trial_id(self) -> str:
