@@ -41,6 +41,7 @@ SETTINGS = (  # the starts of variables that change results or speed; not all of
 )
 RESULT_SOURCES = (
     "backends",
+    "checkpoints",
     "data/decoding",
     "data/images",
     "data/jpeg",
@@ -205,8 +206,11 @@ def _dotted(version: tuple[int, int]) -> str:
     return ".".join(map(str, version))
 
 
-def describe(device: Device, backend: str) -> Environment:
-    """Return what this machine and its software are, for the records of trials on that backend."""
+def describe(device: Device, backend: str, cores_used: int = 0) -> Environment:
+    """Return what this machine and its software are, for the records of trials on that backend.
+
+    `cores_used` is how many of the machine's cores a trial has; 0 means all.
+    """
     import psutil
 
     cores, memory, gpus = usable_cores(), psutil.virtual_memory().total, find_gpus()
@@ -229,6 +233,7 @@ def describe(device: Device, backend: str) -> Environment:
         load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         settings=settings(),
         driver=nvidia_driver() if device.kind == "GPU" else "",
+        cores_used=cores_used,
     )
 
 

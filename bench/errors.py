@@ -9,6 +9,7 @@
     └── TrialError                one trial cannot go on; it becomes that trial's record
         ├── BadModelError         what `build` returned cannot be benchmarked
         ├── DivergedError         the loss is no longer a finite number
+        ├── StoppedError          its process was asked to end
         └── UnsuitableError       the trial makes no sense (images too small); it is skipped
 
 A message says what was expected, what came, what there is, and what to do.
@@ -65,6 +66,12 @@ class DivergedError(TrialError):
     """The training loss is no longer a finite number."""
 
     reason = "non_finite_loss"
+
+
+class StoppedError(TrialError):
+    """The process of the trial was asked to end; the message says what the same command will go on with."""
+
+    reason = "user"
 
 
 class UnsuitableError(TrialError):

@@ -9,18 +9,21 @@ from __future__ import annotations
 import ast
 import dataclasses
 import hashlib
+import importlib.abc
 import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
+from importlib.machinery import ModuleSpec
+from types import CodeType, ModuleType
 from typing import Any, Literal
 
 from bench.api import Architecture, Dataset
 from bench.errors import PluginError, UsageError, unknown_name
 from bench.literals import format_reference, is_plain, replace_defaults, split_reference
+from bench.sources import LocalModules, local_modules
 
 Kind = Literal["architecture", "dataset"]
 ENTRY_POINT_GROUP = "bench.plugins"
@@ -47,6 +50,7 @@ class Plugin:
     functions: Mapping[str, frozenset[str]] = field(default_factory=dict)
     source: bytes = field(default=b"", repr=False)
     source_hash: str = ""
+    modules: LocalModules = field(default=LocalModules({}, {}), repr=False)
     error: str = ""
 
 
@@ -118,8 +122,10 @@ def read_plugin(kind: Kind, path: Path) -> Plugin:
         functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
         info = _read_info(kind, tree)
         parameters = _read_parameters(functions, FUNCTIONS[kind])
+        modules = local_modules(path.parent, tree)
     except SyntaxError as error:
-        return Plugin(kind, path.stem, path, error=f"syntax error in line {error.lineno}: {error.msg}")
+        where = "" if error.filename == str(path) else f" of {error.filename}"
+        return Plugin(kind, path.stem, path, error=f"syntax error in line {error.lineno}{where}: {error.msg}")
     except (OSError, ValueError) as error:
         return Plugin(kind, path.stem, path, error=str(error))
     return Plugin(
@@ -132,28 +138,69 @@ def read_plugin(kind: Kind, path: Path) -> Plugin:
         functions={name: frozenset(word.arg for word in node.args.kwonlyargs) for name, node in functions.items()},
         source=source,
         source_hash=hashlib.sha256(source).hexdigest(),
+        modules=modules,
     )
 
 
 def load_module(plugin: Plugin) -> ModuleType:
     """Execute a plugin under a private module name, and return the module.
 
-    What runs is the source that was read and hashed, whatever has become of the file since.
+    What runs is the source that was read and hashed, whatever has become of the file since; that holds for the modules
+    beside it, too.
 
     Raises:
         PluginError: the source raises while it is executed.
 
     """
-    name = f"_bench_{plugin.kind}_{plugin.name}"
-    module = ModuleType(name)
-    module.__file__ = str(plugin.path)
-    sys.modules[name] = module  # before executing: dataclasses and pickles look their module up
+    package = f"_bench_{plugin.kind}_{plugin.name}"
+    sources = {f"{package}.{plugin.name}": plugin.source}
+    sources |= {package + name: source for name, source in plugin.modules.siblings.items()}
+    finder = _SourceFinder(package, plugin.path.parent, sources)
+    _forget(package)
+    sys.meta_path.insert(0, finder)
     try:
-        exec(compile(plugin.source, plugin.path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
+        return importlib.import_module(f"{package}.{plugin.name}")
     except Exception as error:
-        del sys.modules[name]
+        _forget(package)
         raise PluginError(f"{plugin.path} cannot be imported: {type(error).__name__}: {error}") from error
-    return module
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _SourceFinder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    """Finds a package of that name that is in no file, and in it modules whose sources are at hand."""
+
+    def __init__(self, package: str, folder: Path, sources: Mapping[str, bytes]) -> None:
+        self.package, self.folder, self.sources = package, folder, {package: b"", **sources}
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:  # noqa: ARG002
+        """Return how to load one of the modules; None for any other."""
+        if name not in self.sources:
+            return None
+        spec = ModuleSpec(name, self, origin=self._file(name), is_package=name == self.package)
+        spec.has_location = name != self.package
+        return spec
+
+    def get_source(self, name: str) -> str:
+        """Return a module's source."""
+        return importlib.util.decode_source(self.sources[name])
+
+    def get_code(self, name: str) -> CodeType:
+        """Return a module, compiled."""
+        return compile(self.sources[name], self._file(name), "exec", dont_inherit=True)
+
+    def is_package(self, name: str) -> bool:
+        """Return whether it is the package."""
+        return name == self.package
+
+    def _file(self, name: str) -> str:
+        return str(self.folder / f"{name.rpartition('.')[2]}.py")
+
+
+def _forget(package: str) -> None:
+    """Remove a plugin that was loaded before, and what it had loaded from beside it."""
+    for name in [each for each in sys.modules if each == package or each.startswith(f"{package}.")]:
+        del sys.modules[name]
 
 
 def _builtin_folder(kind: Kind) -> Path:

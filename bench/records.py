@@ -51,6 +51,16 @@ class Reason(StrEnum):
     USER = "user"
 
 
+CONTINUABLE = {  # nothing that the training itself did: its saved state is worth going on from
+    Reason.USER,
+    Reason.TIME_LIMIT,
+    Reason.MEMORY_LIMIT,
+    Reason.DISK_FULL,
+    Reason.KILLED_BY_SIGNAL,
+    Reason.PROCESS_EXIT,
+}
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a trial that ended well measured.

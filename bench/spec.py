@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from bench.recipes import Recipe
@@ -36,7 +37,7 @@ class TrialSpec:
     seed: int
     devices: int = 1
 
-    @property
+    @cached_property
     def trial_id(self) -> str:
         """A readable name that ends in the hash of the whole spec."""
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))

@@ -1,6 +1,9 @@
 """The results folder: one directory an attempt, written under a temporary name and renamed, never rewritten.
 
-results/trials/<trial id>/<attempt>/record.json, history.csv, predictions.npz, log.txt
+results/trials/<trial id>/<attempt>/record.json, history.csv, predictions.npz, layers.csv, log.txt
+
+Beside the attempts, while a trial has not ended: `.claim`, locked by the process that works on it, and
+`.checkpoint.npz`, the saved state of its training. Reading is `bench.archive`'s.
 """
 
 from __future__ import annotations
@@ -8,51 +11,91 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
+import re
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.archive import Archive, read_records
+from bench.claims import Claim, claim, is_dead, process_tag
 from bench.errors import StoreError
-from bench.records import SCHEMA_VERSION, TrialRecord
+from bench.records import CONTINUABLE, TrialRecord
 
+CHECKPOINT = ".checkpoint.npz"
 LEAST_FREE_BYTES = 16 * 2**20
+KEPT = {"record.json", "history.csv", "predictions.npz", "layers.csv", "log.txt"}
+LOG_BYTES = 2**20  # of each end of a log that is longer than twice that
+TAIL_LINES, TAIL_BYTES = 20, 4_000
+TEMPORARY = re.compile(r"^\..*\.(\d+@.*)\.tmp$")
 
 
 class Attempt:
-    """An attempt that is being made: a folder under a temporary name, which `commit` renames."""
+    """An attempt that is being made, at a trial that was claimed: a folder under a temporary name, which `commit` renames.
 
-    def __init__(self, trial_folder: Path) -> None:
+    Whatever an earlier process left there when it was killed is removed.
+    """
+
+    def __init__(self, claimed: Claim) -> None:
         """Make the temporary folder."""
+        self._claim = claimed
         self.started = datetime.now(UTC)
         self.name = f"{self.started:%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(2)}"
-        self.folder = trial_folder / f".{self.name}.tmp"
-        self.folder.mkdir(parents=True)
+        self.folder = claimed.folder / f".{self.name}.tmp"
+        self.checkpoint = claimed.folder / CHECKPOINT
+        _remove_unfinished(claimed.folder)
+        self.folder.mkdir()
 
     @property
     def log(self) -> Path:
         """Where the trial's output goes."""
         return self.folder / "log.txt"
 
-    def commit(self, record: TrialRecord, history: Sequence[Any]) -> Path:
-        """Write record and history (dataclasses of one kind), and give the folder its lasting name.
+    def log_tail(self) -> str:
+        """Return the log's last lines."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+                return "\n".join(file.read().decode(errors="replace").splitlines()[-TAIL_LINES:])
+        except OSError:
+            return ""
+
+    def commit(self, record: TrialRecord, history: Sequence[Any], *, keep_checkpoint: bool) -> Path:
+        """Write record and history (dataclasses of one kind), give the folder its lasting name, and release the trial.
+
+        Of what the trial has left in the folder only what belongs there is kept, and of a long log both ends.
 
         Raises:
             StoreError: the disk is full or the folder cannot be written.
 
         """
         try:
+            _tidy(self.folder)
             if history:
                 _write_csv(self.folder / "history.csv", history)
-            text = json.dumps(record.to_json(), indent=1, allow_nan=False)
-            (self.folder / "record.json").write_text(text + "\n")
-            return self.folder.rename(self.folder.with_name(self.name))
+            _write_durably(self.folder / "record.json", json.dumps(record.to_json(), indent=1, allow_nan=False) + "\n")
+            path = self.folder.rename(self.folder.with_name(self.name))
+            _sync(path.parent)
         except OSError as error:
+            self.abandon()
             raise StoreError(f"the record of {record.trial_id} cannot be written: {error}. {_ADVICE}") from error
+        if not keep_checkpoint:
+            self.checkpoint.unlink(missing_ok=True)
+        self._claim.release()
+        return path
+
+    def abandon(self) -> None:
+        """Leave no trace of the attempt but the trial's checkpoint, and release the trial."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._claim.release()
+        with suppress(OSError):
+            self._claim.folder.rmdir()  # where nothing else is in it
 
 
 class Store:
@@ -69,38 +112,72 @@ class Store:
             StoreError: it cannot be made or written, or its disk is full.
 
         """
-        probe = self.folder / f".write-test-{secrets.token_hex(4)}"
+        probe = self.folder / f".write-test.{process_tag()}.tmp"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             probe.write_bytes(b"x" * 4096)
             probe.unlink()
         except OSError as error:
             raise StoreError(f"the results folder {self.folder} cannot be written: {error}. {_ADVICE}") from error
-        free = shutil.disk_usage(self.folder).free
-        if free < LEAST_FREE_BYTES:
-            raise StoreError(f"the disk of the results folder {self.folder} is full: {free:,} bytes free. {_ADVICE}")
+        if self.free_bytes() < LEAST_FREE_BYTES:
+            raise StoreError(
+                f"the disk of the results folder {self.folder} is full: {self.free_bytes():,} bytes free. {_ADVICE}"
+            )
 
-    def begin(self, trial_id: str) -> Attempt:
-        """Start an attempt at a trial.
+    def free_bytes(self) -> int:
+        """Return how much room the disk has."""
+        return shutil.disk_usage(self.folder).free
+
+    def begin(self, trial_id: str) -> Attempt | None:
+        """Claim a trial and start an attempt at it; None where another process is working on it.
 
         Raises:
             StoreError: its folder cannot be made.
 
         """
         try:
-            return Attempt(self.folder / "trials" / trial_id)
+            claimed = claim(self.folder / "trials" / trial_id)
+            return Attempt(claimed) if claimed else None
         except OSError as error:
             raise StoreError(f"{self.folder} cannot be written: {error}. {_ADVICE}") from error
 
+    def attempts(self, trial_id: str) -> set[str]:
+        """Return the names of a trial's finished attempts."""
+        return {path.parent.name for path in (self.folder / "trials" / trial_id).glob("[!.]*/record.json")}
+
+    def read(self, trial_ids: Iterable[str] | None = None) -> Archive:
+        """Return the records of all attempts, oldest first, or those of some trials, and what cannot be read."""
+        return read_records(self.folder, trial_ids)
+
     def records(self) -> list[TrialRecord]:
-        """Return the records of all attempts, oldest first.
+        """Return the records of all attempts that can be read, oldest first."""
+        return list(self.read().records)
 
-        Raises:
-            StoreError: a record cannot be read.
+    def sweep_up(self) -> None:
+        """Remove what processes that have died have left: claims, unfinished attempts, temporary files."""
+        for trial in _folders(self.folder / "trials"):
+            if any(name == ".claim" or name.endswith(".tmp") for name in _names(trial)):
+                claimed = claim(trial)
+                if claimed:
+                    _remove_unfinished(trial)
+                    self._remove_spent_checkpoint(trial)
+                    claimed.release()
+                    with suppress(OSError):
+                        trial.rmdir()
+        for folder in (self.folder, self.folder / ".runs"):
+            for name in _names(folder):
+                match = TEMPORARY.match(name)
+                if match and is_dead(match[1]):
+                    (folder / name).unlink(missing_ok=True)
 
-        """
-        paths = self.folder.glob("trials/*/[!.]*/record.json")
-        return [_read(path) for path in sorted(paths, key=lambda path: (path.parent.name, path))]
+
+    def _remove_spent_checkpoint(self, trial: Path) -> None:
+        """Remove the state of a training that was recorded by a process which was killed right after."""
+        saved, records = trial / CHECKPOINT, self.read([trial.name]).records
+        if records and records[-1].reason not in CONTINUABLE and saved.exists():
+            recorded = trial / records[-1].attempt / "record.json"
+            if recorded.stat().st_mtime >= saved.stat().st_mtime:
+                saved.unlink()
 
 
 def write_predictions(folder: Path, logits: Any, labels: Any, confusion_matrix: Any) -> None:
@@ -128,14 +205,47 @@ def _write_csv(path: Path, rows: Sequence[Any]) -> None:
         writer.writerows(dataclasses.asdict(row) for row in rows)
 
 
-def _read(path: Path) -> TrialRecord:
-    try:
-        value = json.loads(path.read_text())
-        if value.get("schema_version") != SCHEMA_VERSION:
-            raise StoreError(
-                f"{path} has schema version {value.get('schema_version')}, this bench reads {SCHEMA_VERSION}. "
-                "Use the bench that wrote it, or another --results."
-            )
-        return TrialRecord.from_json(value)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"{path} is not a record: {error}. Move its folder away to go on without it.") from error
+def _write_durably(path: Path, text: str) -> None:
+    """Write a file, and wait until it is on the disk: a record survives a loss of power, too."""
+    with path.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    with suppress(OSError):  # not every file system can
+        os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def _tidy(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.name not in KEPT or path.is_symlink() or not path.is_file():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    log = folder / "log.txt"
+    if log.exists() and (size := log.stat().st_size) > 2 * LOG_BYTES:
+        with log.open("rb") as file:
+            first = file.read(LOG_BYTES)
+            file.seek(-LOG_BYTES, os.SEEK_END)
+            last = file.read()
+        log.write_bytes(first + f"\n[bench: {size - 2 * LOG_BYTES:,} bytes are left out here]\n".encode() + last)
+
+
+def _remove_unfinished(trial: Path) -> None:
+    for name in _names(trial):
+        if name.startswith(".") and name.endswith(".tmp"):
+            path = trial / name
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    with suppress(OSError), os.scandir(folder) as entries:
+        yield from (Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+
+
+def _names(folder: Path) -> list[str]:
+    with suppress(OSError):
+        return os.listdir(folder)  # noqa: PTH208 - of ten thousand folders
+    return []

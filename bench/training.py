@@ -13,9 +13,10 @@ import numpy as np
 
 from bench.api import ImageShape
 from bench.backends.interface import Pending, Steps, decayed_variables
+from bench.checkpoints import Keeper, Past, Progress
 from bench.data.pipeline import Block, TrainingData, prefetch
 from bench.data.splits import Subset
-from bench.errors import DivergedError
+from bench.errors import DivergedError, StoppedError
 from bench.evaluation import collect_logits, quick_scores
 from bench.events import Epoch, Step
 from bench.measurement.windows import Recorder, TimedBlock
@@ -48,7 +49,8 @@ class Training:
         blocks: every other block, in order.
         validation_seconds: of all validations.
         validation_accuracy: after the last epoch, a fraction; None without validation images.
-        retraced: how many more times than expected the training function was traced or compiled.
+        retraced: how many more times than expected the training function was traced or compiled, in this process.
+        past: what earlier processes did of the trial; the figures above include it.
 
     """
 
@@ -59,6 +61,7 @@ class Training:
     validation_seconds: float
     validation_accuracy: float | None
     retraced: int
+    past: Past
 
 
 def steps_per_block(recipe: Recipe, shape: ImageShape, steps_per_epoch: int, on_gpu: bool) -> int:
@@ -115,6 +118,8 @@ def train(
     data: TrainingData,
     validation: Subset | None,
     report: Report,
+    *,
+    keeper: Keeper | None = None,
 ) -> Training:
     """Train for all of the recipe's epochs, reporting each block and each epoch.
 
@@ -124,52 +129,70 @@ def train(
         data: the training images.
         validation: scored after each epoch, or None.
         report: is sent each block and each epoch.
+        keeper: has the state that is gone on with, and saves it; None saves nothing.
 
     Raises:
         DivergedError: the loss became infinite or not a number; names the epoch and the step.
+        StoppedError: the process was asked to end; the state has been saved, if the keeper could.
 
     """
-    loop = _Loop(steps, rate, data, report)
-    for number in range(loop.epochs):
-        loop.train_epoch(number)
-        loop.finish_epoch(number, validation)
-    return loop.result()
+    keeper = keeper or Keeper()
+    with keeper.stop.patient():
+        loop = _Loop(steps, rate, data, report, keeper)
+        while loop.at.epoch < loop.epochs:
+            loop.train_epoch()
+            loop.finish_epoch(validation)
+        return loop.result()
 
 
 class _Loop:
-    """The state of one training: the clock, and sums over the epoch."""
+    """One training: its clock, and where it is."""
 
-    def __init__(self, steps: Steps, rate: Any, data: TrainingData, report: Report) -> None:
-        self.steps, self.rate, self.data, self.report = steps, rate, data, report
+    def __init__(self, steps: Steps, rate: Any, data: TrainingData, report: Report, keeper: Keeper) -> None:
+        self.steps, self.rate, self.data, self.report, self.keeper = steps, rate, data, report, keeper
         self.steps_per_epoch = data.recipe.steps_per_epoch(len(data.subset))
         self.epochs = data.recipe.total_epochs(len(data.subset))
         self.compiled: set[Hashable] = set()
-        self.first_step_seconds = self.validation_seconds = 0.0
+        self.at: Progress = keeper.resume(steps)
+        self.started = self.at.done
         self.recorder = Recorder()
-        self.seconds = 0.0
-        self.images = self.done = 0
-        self.validation_accuracy: float | None = None
+        self.recorder.blocks = self.at.blocks
+        self.seconds = sum(block.seconds for block in self.at.blocks)
+        self.images = sum(block.images for block in self.at.blocks)
 
-    def train_epoch(self, number: int) -> None:
-        self.losses, self.correct, self.epoch_images, self.epoch_seconds, self.step = 0.0, 0, 0, 0.0, 0
+    def train_epoch(self) -> None:
+        """Train on what is left of the epoch."""
         self.recorder.start()
-        for block, pending in self._started(number):
+        for block, pending in self._started():
             losses, correct = pending.result()
             self._count(block, losses, correct)
-            self._check_finite(losses, number)
-            self.step += block.steps
+            self._check_finite(losses)
             speed = self.images / self.seconds if self.seconds else 0.0
-            self.report(Step(number + 1, self.epochs, self.step, self.steps_per_epoch, float(losses.mean()), speed))
+            mean = float(losses.mean())
+            self.report(Step(self.at.epoch + 1, self.epochs, self.at.step, self.steps_per_epoch, mean, speed))
+            if self.keeper.is_due() and self.started == self.at.done:
+                self._save()
+                self.recorder.start()
+        self.recorder.pause()
 
-    def _started(self, number: int) -> Iterator[tuple[Block, Pending]]:
-        """Start block after block; where the device works by itself, it has the next one before it ends with one."""
-        first = 1 if number == 0 else None
-        blocks = self.data.epoch(number, self.steps.tuning.steps_per_block, first_block=first)
+    def _started(self) -> Iterator[tuple[Block, Pending]]:
+        """Start block after block; where the device works by itself, it has the next one before it ends with one.
+
+        It has not where that would be compiled, which would count as the running block's time, nor before the state is
+        saved.
+        """
+        blocks = self.data.epoch(
+            self.at.epoch,
+            self.steps.tuning.steps_per_block,
+            first_block=None if self.compiled else 1,
+            start=self.at.step,
+        )
         running: tuple[Block, Pending] | None = None
         for placed in prefetch(map(self.steps.place, blocks)):
-            if running and self._is_new(placed.block):  # else its compilation would count as the running block's time
+            if running and (self._is_new(placed.block) or self.keeper.is_due()):
                 yield running
                 running = None
+            self.started += placed.block.steps
             started = placed.block, self.steps.train(placed)
             if running:
                 yield running
@@ -184,58 +207,79 @@ class _Loop:
         return self.steps.compilation(block) not in self.compiled
 
     def _count(self, block: Block, losses: Any, correct: int) -> None:
+        at = self.at
         if self._is_new(block):
             seconds = self.recorder.skip()
-            self.first_step_seconds += seconds
+            at.first_step_seconds += seconds
         else:
             seconds = self.recorder.lap(block.steps, block.count)
             self.seconds += seconds
             self.images += block.count
         self.compiled.add(self.steps.compilation(block))
-        self.done += block.steps
-        self.losses += float(losses.sum()) * block.batch_size
-        self.correct += correct
-        self.epoch_images += block.count
-        self.epoch_seconds += seconds
+        at.step += block.steps
+        at.done += block.steps
+        at.losses += float(losses.sum(dtype=np.float64)) * block.batch_size  # exact, however steps are grouped
+        at.correct += correct
+        at.images += block.count
+        at.seconds += seconds
 
-    def finish_epoch(self, number: int, validation: Subset | None) -> None:
-        self.recorder.pause()
+    def finish_epoch(self, validation: Subset | None) -> None:
+        """Score the validation images, report the epoch, and go on to the next."""
+        at = self.at
         start = time.perf_counter()
-        loss = None
-        if validation is not None:
-            logits = collect_logits(self.steps, validation, self.data.shape)
-            loss, self.validation_accuracy = quick_scores(logits, validation.split.labels[validation.indices])
-        self.validation_seconds += time.perf_counter() - start
-        self.report(
-            Epoch(
-                epoch=number + 1,
-                steps=self.done,
-                train_loss=self.losses / self.epoch_images,
-                train_accuracy=self.correct / self.epoch_images,
-                validation_loss=loss,
-                validation_accuracy=self.validation_accuracy,
-                learning_rate=float(self.rate(self.done) if callable(self.rate) else self.rate),
-                seconds=self.epoch_seconds,
-                images_per_second=self.epoch_images / self.epoch_seconds,
-            )
+        loss = None if validation is None else self._validate(validation)
+        at.validation_seconds += time.perf_counter() - start
+        ended = Epoch(
+            epoch=at.epoch + 1,
+            steps=at.done,
+            train_loss=at.losses / at.images,
+            train_accuracy=at.correct / at.images,
+            validation_loss=loss,
+            validation_accuracy=at.validation_accuracy,
+            learning_rate=float(self.rate(at.done) if callable(self.rate) else self.rate),
+            seconds=at.seconds,
+            images_per_second=at.images / at.seconds,
         )
+        self.report(ended)
+        at.history.append(ended)
+        at.epoch, at.step, at.losses, at.correct, at.images, at.seconds = at.epoch + 1, 0, 0.0, 0, 0, 0.0
+        last = at.epoch == self.epochs
+        if self.keeper.is_worth_keeping(at.past) if last else self.keeper.is_due():
+            self._save()
 
-    def _check_finite(self, losses: Any, number: int) -> None:
+    def _validate(self, validation: Subset) -> float:
+        """Return the loss. Where the process is asked to end meanwhile, the state is saved as it was before."""
+        try:
+            with self.keeper.stop.patient(False):
+                logits = collect_logits(self.steps, validation, self.data.shape)
+        except StoppedError:
+            self._save()
+            raise
+        loss, self.at.validation_accuracy = quick_scores(logits, validation.split.labels[validation.indices])
+        return loss
+
+    def _save(self) -> None:
+        self.keeper.save(self.steps, self.at, self.epochs * self.steps_per_epoch)
+
+    def _check_finite(self, losses: Any) -> None:
         finite = np.isfinite(losses)
         if not finite.all():
             first = int(np.argmin(finite)) - len(losses)
             raise DivergedError(
-                f"the training loss became {losses[first]} in epoch {number + 1}, step {self.done + first + 1}. "
-                "A lower --learning-rate usually helps."
+                f"the training loss became {losses[first]} in epoch {self.at.epoch + 1}, "
+                f"step {self.at.done + first + 1}. A lower --learning-rate usually helps."
             )
 
     def result(self) -> Training:
+        """Return what was measured."""
+        at = self.at
         return Training(
             epochs=self.epochs,
-            steps=self.done,
-            first_step_seconds=self.first_step_seconds,
-            blocks=tuple(self.recorder.blocks),
-            validation_seconds=self.validation_seconds,
-            validation_accuracy=self.validation_accuracy,
+            steps=at.done,
+            first_step_seconds=at.first_step_seconds,
+            blocks=tuple(at.blocks),
+            validation_seconds=at.validation_seconds,
+            validation_accuracy=at.validation_accuracy,
             retraced=max(0, self.steps.compilations() - len(self.compiled)),
+            past=at.past,
         )

@@ -24,7 +24,7 @@ from common import make_parser, positive
 from bench.records import Status
 from bench.report.judgement import LEVEL, SPREAD_CONFIDENCE, Verdict, among_best, judge
 from bench.report.statistics import Spread, holm, pooled_spread, values_needed, welch_power, welch_test
-from bench.report.tables import counted_trials
+from bench.report.trials import counted_trials
 from bench.store import Store
 
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"

@@ -253,7 +253,7 @@ def test_predictions_that_cannot_be_read_are_blank(results, content):
     path.write_bytes(path.read_bytes()[:200] if content is None else content)
     (pair,) = networks(results)
     assert pair.p_value is None
-    assert pair.reason.startswith("predictions cannot be read")
+    assert pair.reason.startswith("predictions.npz ")
 
 
 def test_only_seeds_that_both_have_are_pairs(results):

@@ -7,17 +7,17 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score
 
+from bench.archive import read_records
 from bench.records import Status
 from bench.report.files import to_markdown
 from bench.report.tables import leaderboard
-from bench.store import Store
 
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
 pytestmark = pytest.mark.skipif(not REFERENCE.is_dir(), reason="not in a checkout")
 
 
 def test_the_leaderboard_is_made_from_the_records(tmp_path):
-    table = leaderboard(Store(REFERENCE).records())
+    table = leaderboard(read_records(REFERENCE).records)
     assert (REFERENCE / "leaderboard.md").read_text(encoding="utf-8") == to_markdown(table)
     table.to_csv(tmp_path / "leaderboard.csv", index=False)
     pd.testing.assert_frame_equal(
@@ -26,7 +26,7 @@ def test_the_leaderboard_is_made_from_the_records(tmp_path):
 
 
 def test_every_record_is_borne_out_by_its_predictions():
-    records = Store(REFERENCE).records()
+    records = read_records(REFERENCE).records
     assert len(records) >= 10
     for record in records:
         assert record.status == Status.OK

@@ -9,7 +9,8 @@ from bench.records import Reason, Status
 from bench.report.display import accuracy_text, display_rows, shared_facts
 from bench.report.files import to_markdown, write_report
 from bench.report.statistics import mean_interval
-from bench.report.tables import LEADERBOARD, leaderboard, trials_table
+from bench.report.tables import LEADERBOARD, leaderboard
+from bench.report.trials import trials_table
 from tests.test_spec import SPEC
 from tests.test_store import ENVIRONMENT, record
 

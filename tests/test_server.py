@@ -13,7 +13,7 @@ from bench.errors import UsageError
 from bench.execution import server as server_module
 from bench.execution.server import ForkServer
 from bench.execution.signals import uninterrupted
-from bench.execution.work import ServerDiedError, WorkDiedError, WorkFailedError
+from bench.execution.work import Place, ServerDiedError, WorkDiedError, WorkFailedError
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_what_work_does_to_its_process_dies_with_it(server):
 
 
 def test_output_goes_to_the_log(server, tmp_path, capfd):
-    server.run(work, "print", on_event=ignore, log=tmp_path / "log.txt")
+    server.run(work, "print", on_event=ignore, place=Place(log=str(tmp_path / "log.txt")))
     assert (tmp_path / "log.txt").read_text() == "to the log\n"
     assert "to the log" not in capfd.readouterr().out
 

@@ -1,5 +1,8 @@
 import dataclasses
 import json
+import platform
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from bench.environment import Device, describe
 from bench.errors import StoreError
 from bench.events import Epoch
 from bench.records import Reason, Status, TrialRecord
+from bench import store as store_module
 from bench.store import Store, write_predictions
 from tests.test_spec import SPEC
 
@@ -31,9 +35,9 @@ def record(**changes):
     return TrialRecord(**{**values, **changes})
 
 
-def commit(store, **changes):
+def commit(store, keep_checkpoint=False, **changes):
     attempt = store.begin(SPEC.trial_id)
-    return attempt.commit(record(attempt=attempt.name, **changes), [EPOCH])
+    return attempt.commit(record(attempt=attempt.name, **changes), [EPOCH], keep_checkpoint=keep_checkpoint)
 
 
 def test_a_record_reads_back(tmp_path):
@@ -64,22 +68,6 @@ def test_an_attempt_that_is_being_made_is_no_record(tmp_path):
     assert store.records() == []
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"schema_version": 1}', "{"])
-def test_a_file_that_is_no_record_is_named(tmp_path, text):
-    folder = commit(Store(tmp_path))
-    (folder / "record.json").write_text(text)
-    with pytest.raises(StoreError, match=r"record\.json (is not a record|has schema version None)"):
-        Store(tmp_path).records()
-
-
-def test_a_record_of_another_schema_is_refused(tmp_path):
-    folder = commit(Store(tmp_path))
-    value = json.loads((folder / "record.json").read_text())
-    (folder / "record.json").write_text(json.dumps({**value, "schema_version": 99}))
-    with pytest.raises(StoreError, match="has schema version 99, this bench reads 1"):
-        Store(tmp_path).records()
-
-
 def test_predictions_hold_no_pickles(tmp_path):
     write_predictions(tmp_path, np.eye(3, dtype=np.float16), np.arange(3), np.eye(3, dtype=int))
     with np.load(tmp_path / "predictions.npz", allow_pickle=False) as stored:
@@ -100,11 +88,118 @@ def test_a_results_folder_that_cannot_be_made_is_one_clear_message(tmp_path):
 
 
 def test_a_record_that_finds_no_room_says_so(tmp_path):
+    """On a real full disk: /dev/full takes the place of the temporary file."""
     attempt = Store(tmp_path).begin(SPEC.trial_id)
-    (attempt.folder / "record.json").symlink_to("/dev/full")
-    with pytest.raises(StoreError, match=r"record of net-data-seed3-\w+ cannot be written: .*No space left on device"):
-        attempt.commit(record(attempt=attempt.name), [])
+    (attempt.folder / "history.csv").symlink_to("/dev/full")
+    _tidy, store_module._tidy = store_module._tidy, lambda folder: None
+    try:
+        with pytest.raises(StoreError, match=r"record of net-data-seed3-\w+ cannot be written: .*No space left on dev"):
+            attempt.commit(record(attempt=attempt.name), [EPOCH] * 1_000, keep_checkpoint=False)
+    finally:
+        store_module._tidy = _tidy
+    assert list(tmp_path.glob("trials/*")) == []  # no trace of it
 
 
 def test_every_field_of_a_record_is_json():
     assert set(json.loads(json.dumps(record().to_json()))) == {item.name for item in dataclasses.fields(TrialRecord)}
+
+
+def test_a_trial_that_is_being_made_is_claimed(tmp_path):
+    first = Store(tmp_path).begin(SPEC.trial_id)
+    assert Store(tmp_path).begin(SPEC.trial_id) is None
+    first.abandon()
+    assert list((tmp_path / "trials").iterdir()) == []  # neither claim nor folder is left
+    assert Store(tmp_path).begin(SPEC.trial_id) is not None
+
+
+CLAIM_AND_WAIT = """
+import sys, time
+from pathlib import Path
+from bench.store import Store
+attempt = Store(Path(sys.argv[1])).begin(sys.argv[2])
+(attempt.folder / "log.txt").write_text("half")
+print("claimed", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def dead_claim(tmp_path):
+    """A claim of a process that was killed, with its unfinished attempt."""
+    arguments = [sys.executable, "-c", CLAIM_AND_WAIT, str(tmp_path), SPEC.trial_id]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "claimed\n"
+        assert Store(tmp_path).begin(SPEC.trial_id) is None
+        other.kill()
+    (trial,) = (tmp_path / "trials").iterdir()
+    assert len(list(trial.iterdir())) == 2
+    return trial
+
+
+def test_a_claim_of_a_dead_process_is_taken_over(tmp_path, dead_claim):
+    attempt = Store(tmp_path).begin(SPEC.trial_id)
+    assert {path.name for path in dead_claim.iterdir()} == {".claim", attempt.folder.name}
+
+
+def test_what_a_dead_process_left_is_swept_up(tmp_path, dead_claim):
+    (tmp_path / ".leaderboard.csv.4194304@elsewhere.tmp").write_text("another machine's, which may live")
+    (tmp_path / f".leaderboard.csv.4194304@{platform.node()}.tmp").write_text("no process has that number")
+    Store(tmp_path).sweep_up()
+    assert {path.name for path in tmp_path.rglob("*")} == {"trials", ".leaderboard.csv.4194304@elsewhere.tmp"}
+
+
+def test_what_lives_is_not_swept_up(tmp_path):
+    attempt = Store(tmp_path).begin(SPEC.trial_id)
+    Store(tmp_path).sweep_up()
+    assert attempt.folder.is_dir()
+    assert Store(tmp_path).begin(SPEC.trial_id) is None
+
+
+def test_many_processes_never_share_a_claim(tmp_path):
+    """Each adds one to a file that only the holder of the claim may touch, reading and writing in two steps."""
+    (tmp_path / "count").write_text("0")
+    script = """
+import sys, time
+from pathlib import Path
+from bench.store import Store
+folder = Path(sys.argv[1])
+for _ in range(40):
+    while (attempt := Store(folder).begin("trial")) is None:
+        time.sleep(0)
+    count = int((folder / "count").read_text())
+    time.sleep(0.0005)
+    (folder / "count").write_text(str(count + 1))
+    attempt.abandon()
+"""
+    others = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) for _ in range(4)]
+    assert [other.wait() for other in others] == [0] * 4
+    assert (tmp_path / "count").read_text() == "160"
+    assert list((tmp_path / "trials").iterdir()) == []
+
+
+def test_only_what_belongs_to_an_attempt_is_kept_and_of_a_long_log_both_ends(tmp_path):
+    attempt = Store(tmp_path).begin(SPEC.trial_id)
+    (attempt.folder / "more").mkdir()
+    (attempt.folder / "more" / "of it").write_text("x")
+    (attempt.folder / "huge.bin").write_bytes(b"x" * 10_000)
+    attempt.log.write_text("first\n" + "x" * 3_000_000 + "\nlast")
+    assert attempt.log_tail().endswith("\nlast")
+    folder = attempt.commit(record(attempt=attempt.name), [EPOCH], keep_checkpoint=False)
+    assert {path.name for path in folder.iterdir()} == {"record.json", "history.csv", "log.txt"}
+    log = (folder / "log.txt").read_text()
+    assert log.startswith("first\n")
+    assert log.endswith("\nlast")
+    assert "bytes are left out here]" in log
+    assert len(log) < 2_200_000
+
+
+def test_a_checkpoint_is_kept_for_those_who_go_on_with_it_alone(tmp_path):
+    store = Store(tmp_path)
+    store.begin(SPEC.trial_id).checkpoint.write_text("state")
+    store = Store(tmp_path)
+    (tmp_path / "trials" / SPEC.trial_id / ".claim").unlink()
+    folder = commit(store, keep_checkpoint=True, status=Status.INTERRUPTED, reason=Reason.USER)
+    checkpoint = folder.parent / ".checkpoint.npz"
+    assert checkpoint.exists()
+    commit(store)
+    assert not checkpoint.exists()

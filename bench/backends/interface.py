@@ -6,7 +6,7 @@ The shared functions are `keras.ops`, so that one text runs on all backends, ins
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -14,11 +14,14 @@ import keras
 import numpy as np
 import numpy.typing as npt
 from keras import ops
+from keras.src.backend.common.global_state import get_global_attribute
+from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, global_seed_generator
 
 from bench.api import ImageShape
 from bench.data.pipeline import Block, Resident
 from bench.environment import Device
 
+Array = npt.NDArray[Any]
 NEVER_DECAYED = {"bias", "gamma", "beta"}
 
 
@@ -108,6 +111,20 @@ class Steps(Protocol):
     def finish(self) -> None:
         """Bring what was trained back into the model's variables, where they were not trained in place."""
 
+    def snapshot(self) -> Iterator[tuple[str, Array]]:
+        """Yield all that training changes, by name: weights, the optimizer's variables, states of random generators.
+
+        To be read while no step is running, each array before the next.
+        """
+
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Take what `snapshot` gave, in a process that has built the same model.
+
+        Raises:
+            ValueError: the arrays are not this model's; nothing has been changed.
+
+        """
+
 
 class Backend(Protocol):
     """A module of `bench.backends`."""
@@ -140,6 +157,39 @@ class Backend(Protocol):
 def load_backend(name: str) -> Backend:
     """Return the backend of that name; imports its library."""
     return cast("Backend", importlib.import_module(f"bench.backends.{name}"))
+
+
+def named(**groups: Iterable[Any]) -> dict[str, Any]:
+    """Return the items of each group, named by their position: `model.0`, `model.1`, ..."""
+    return {f"{group}.{index}": each for group, items in groups.items() for index, each in enumerate(items)}
+
+
+def global_seeds(create: bool = False) -> list[Any]:
+    """Return the state of the generator that Keras draws from where no seed is given, if there is one by now."""
+    if create:
+        return [global_seed_generator().state]
+    generator = get_global_attribute(GLOBAL_SEED_GENERATOR)
+    return [] if generator is None else [generator.state]
+
+
+def stored(value: Any) -> Array:
+    """Return a variable of Keras, or an array, as an array of a type that every NumPy knows: bfloat16 as its bits, uint16."""
+    array = np.asarray(value)
+    return array.view(f"u{array.itemsize}") if array.dtype.kind == "V" else array
+
+
+def assign(variable: Any, array: Array) -> None:
+    """Give a variable the value that `stored` returned."""
+    variable.assign(array.view(np.asarray(variable).dtype))
+
+
+def check_fits(arrays: Mapping[str, Array], own: Iterable[tuple[str, Array]]) -> None:
+    """Raise ValueError unless arrays have the names, shapes and types of a process's own."""
+    given = {name: f"{each.dtype}{each.shape}" for name, each in arrays.items()}
+    due = {name: f"{each.dtype}{each.shape}" for name, each in own}
+    for name in sorted(given.keys() | due.keys()):
+        if given.get(name) != due.get(name):
+            raise ValueError(f"{name} is {given.get(name, 'absent')} in it, and {due.get(name, 'absent')} in the model")
 
 
 class Pictures:

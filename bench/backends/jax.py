@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +20,20 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.backends.interface import (
+    Array,
     Pictures,
     Placed,
     Task,
     Tuning,
+    assign,
+    check_fits,
     count_correct,
     cross_entropy,
     decayed_variables,
+    global_seeds,
+    named,
     penalty,
+    stored,
 )
 from bench.data.pipeline import Block, Draw
 from bench.environment import Device, usable_cores
@@ -147,6 +153,24 @@ class JaxSteps:
         for variables, values in zip(self._variables(), self.state, strict=True):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
+
+    def snapshot(self) -> Iterator[tuple[str, Array]]:
+        """Yield all that training changes, by name; of copies, since views of the state would forbid to donate it."""
+        trainable, others, optimizer = self.state
+        state = named(trainable=trainable, others=others, optimizer=optimizer, seeds=global_seeds())
+        return ((name, stored(jnp.array(each))) for name, each in state.items())
+
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Take what `snapshot` gave."""
+        seeds = global_seeds(create="seeds.0" in arrays)
+        check_fits(arrays, self.snapshot())
+        groups = ("trainable", "others", "optimizer")
+        self.state = tuple(
+            [jnp.array(arrays[name].view(each.dtype)) for name, each in named(**{group: part}).items()]
+            for group, part in zip(groups, self.state, strict=True)
+        )
+        for name, variable in named(seeds=seeds).items():
+            assign(variable, arrays[name])
 
     def _variables(self) -> tuple[list[Any], list[Any], list[Any]]:
         return self.model.trainable_variables, self.model.non_trainable_variables, self.optimizer.variables

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +12,20 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from bench.backends.interface import (
+    Array,
     Pictures,
     Placed,
     Task,
     Tuning,
+    assign,
+    check_fits,
     count_correct,
     cross_entropy,
     decayed_variables,
+    global_seeds,
+    named,
     penalty,
+    stored,
 )
 from bench.data.pipeline import Block, Draw
 from bench.environment import Device, usable_cores
@@ -126,6 +132,20 @@ class TensorFlowSteps:
 
     def finish(self) -> None:
         """Do nothing: variables are trained in place."""
+
+    def snapshot(self) -> Iterator[tuple[str, Array]]:
+        """Yield all that training changes, by name."""
+        return ((name, stored(each)) for name, each in self._state().items())
+
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Take what `snapshot` gave."""
+        global_seeds(create="seeds.0" in arrays)
+        check_fits(arrays, self.snapshot())
+        for name, variable in self._state().items():
+            assign(variable, arrays[name])
+
+    def _state(self) -> dict[str, Any]:
+        return named(model=self.model.variables, optimizer=self.optimizer.variables, seeds=global_seeds())
 
     def _signature(self) -> tuple[Any, Any]:
         labels = tf.TensorSpec((None, None), tf.int32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +13,20 @@ import torch
 from keras.src.backend.torch import nn
 
 from bench.backends.interface import (
+    Array,
     Pictures,
     Placed,
     Task,
     Tuning,
+    assign,
+    check_fits,
     count_correct,
     cross_entropy,
     decayed_variables,
+    global_seeds,
+    named,
     penalty,
+    stored,
 )
 from bench.data.pipeline import Block, Draw
 from bench.environment import Device
@@ -143,6 +149,35 @@ class TorchSteps:
 
     def finish(self) -> None:
         """Do nothing: variables are trained in place."""
+
+    def snapshot(self) -> Iterator[tuple[str, Array]]:
+        """Yield all that training changes, by name: also what PyTorch's own modules and generators keep."""
+        yield from ((name, stored(each)) for name, each in self._state().items())
+        yield from ((name, stored(keras.ops.convert_to_numpy(each))) for name, each in self._buffers().items())
+        yield from ((name, state.numpy()) for name, state in named(random=self._random()).items())
+
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Take what `snapshot` gave."""
+        global_seeds(create="seeds.0" in arrays)
+        check_fits(arrays, self.snapshot())
+        for name, variable in self._state().items():
+            assign(variable, arrays[name])
+        for name, buffer in self._buffers().items():
+            buffer.copy_(keras.ops.convert_to_tensor(arrays[name].view(keras.ops.convert_to_numpy(buffer).dtype)))
+        torch.set_rng_state(torch.from_numpy(arrays["random.0"]))
+        if "random.1" in arrays:
+            torch.cuda.set_rng_state(torch.from_numpy(arrays["random.1"]), self.device)
+
+    def _state(self) -> dict[str, Any]:
+        return named(model=self.model.variables, optimizer=self.optimizer.variables, seeds=global_seeds())
+
+    def _buffers(self) -> dict[str, torch.Tensor]:
+        layers = [each for each in self.model._flatten_layers() if isinstance(each, torch.nn.Module)]
+        return named(buffers={id(buffer): buffer for layer in layers for buffer in layer.buffers()}.values())
+
+    def _random(self) -> list[torch.Tensor]:
+        cpu = torch.get_rng_state()
+        return [cpu, torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else [cpu]
 
     def _step(self, inputs: Any, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         self.model.zero_grad()

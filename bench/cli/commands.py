@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bench.cli.inputs import plugin_kinds, sources_of
+from bench.cli.inputs import plugin_kinds, settings_of, sources_of, sweep_of
 from bench.literals import format_literal
 from bench.plugins import FOLDERS, Plugin, discover
 
@@ -13,24 +13,25 @@ def run(arguments: argparse.Namespace) -> int:
     """Run a sweep and report; `bench run --help` explains the exit code."""
     from bench.execution.server import ForkServer
 
-    ForkServer(arguments.backend).start()  # it imports the backend while this process imports all else and plans
+    sweep = sweep_of(arguments)
+    settings = settings_of(arguments, sweep.settings)
+    if settings.engine == "local" and not arguments.dry_run:
+        for backend in {each.backend for each in sweep.combinations}:
+            ForkServer(backend).start()  # it imports the backend while this process imports all else and plans
     from bench.cli.run import run_sweep
 
-    return run_sweep(arguments)
+    return run_sweep(sweep, settings, arguments)
 
 
 def report(arguments: argparse.Namespace) -> int:
     """Make the tables anew from the records, and print the leaderboard."""
-    from bench.cli.console import print_leaderboard
-    from bench.errors import StoreError
+    from bench.archive import read_records
+    from bench.cli.console import print_leaderboard, sound_records
     from bench.report.files import write_report
     from bench.store import Store
 
-    store = Store(arguments.results)
-    records = store.records()
-    if not records:
-        raise StoreError(f"no records in {arguments.results}: `bench run` makes some, --results names another folder.")
-    store.check_writable()
+    records = sound_records(read_records(arguments.results), arguments.results)
+    Store(arguments.results).check_writable()
     print_leaderboard(write_report(arguments.results, records), arguments.results)
     return 0
 
@@ -48,11 +49,12 @@ def prepare(arguments: argparse.Namespace) -> int:
     from bench.execution.planning import prepare_sources
     from bench.execution.server import ForkServer
 
-    sources = sources_of(arguments, arguments.datasets)
+    sources = sources_of(arguments.datasets, arguments.plugins, arguments.data_dir)
     with prepare_progress(arguments.quiet) as progress:
-        prepared = prepare_sources(sources, ForkServer(), progress)
+        prepared = prepare_sources(sources.values(), ForkServer(), progress)
     if not arguments.quiet:
-        for source, info in zip(sources, (data.info for data in prepared), strict=True):
+        for source in sources.values():
+            info = prepared[source.choice.label].info
             counts = ", ".join(f"{count:,} {split}" for split, count in info.counts.items())
             size = "×".join(map(str, info.image_shape))
             print(f"{source.choice.label}: {counts} images of {size}, {len(info.class_names)} classes; ready")

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench.cli.console import make_console
+from bench.archive import read_records
+from bench.cli.console import make_console, sound_records
 from bench.errors import StoreError, UsageError, unknown_name
 from bench.literals import split_reference
 from bench.recipes import recipe_label
@@ -23,7 +24,6 @@ from bench.report import sentences
 from bench.report.comparison import Section, compare, sides_by_setting, to_json
 from bench.report.judgement import LEVEL, Verdict
 from bench.spec import PluginSpec
-from bench.store import Store
 
 LEFT = {"comparison", "verdict", "not compared"}
 ROOMY = 120  # columns of a terminal; in a narrower one long names are folded, so that the others fit beside them
@@ -35,9 +35,7 @@ Show = Callable[[TrialRecord], str]
 def compare_architectures(arguments: argparse.Namespace) -> int:
     """Print the comparisons, a section a data set and setting; returns 0."""
     difference = _difference(arguments.difference)
-    records = Store(arguments.results).records()
-    if not records:
-        raise StoreError(f"no records in {arguments.results}: `bench run` makes some, --results names another folder.")
+    records = sound_records(read_records(arguments.results), arguments.results)
     labels = _distinct([_resolve("architecture", text, records, arguments.results) for text in arguments.architectures])
     chosen = _filtered(records, arguments)
     sections = compare(chosen, labels, arguments.results, difference)

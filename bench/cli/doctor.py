@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.cli.console import make_console
-from bench.cli.inputs import data_dir
+from bench.cli.inputs import existing_data_dir
 from bench.data.cache import DataSource, default_cache_dir, peek
 from bench.data.tfds import on_disk
 from bench.environment import (
@@ -21,10 +21,12 @@ from bench.environment import (
     find_gpus,
     package_versions,
     resolve_precision,
+    usable_cores,
 )
 from bench.errors import BackendError, BenchError
-from bench.execution.devices import matmul_peak, resolve_device
+from bench.execution.devices import matmul_peak, resolve_devices
 from bench.execution.server import ForkServer, require_installed
+from bench.execution.work import Place
 from bench.plugins import PluginChoice, discover
 
 
@@ -33,7 +35,7 @@ def examine(arguments: argparse.Namespace) -> int:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     _add_facts(table)
     problems = [_add_backend(table, backend) for backend in BACKENDS]  # all of them: each adds its lines
-    folder, cache = data_dir(arguments), default_cache_dir()
+    folder, cache = existing_data_dir(arguments.data_dir), default_cache_dir()
     table.add_row("data directory", f"{folder}: {', '.join(on_disk(folder)) or 'no data sets'}")
     table.add_row("data cache", f"{cache}: {_cached(arguments)}")
     table.add_row("free disk", f"{shutil.disk_usage(_existing(folder)).free / 1e9:,.1f} GB at the data directory")
@@ -65,7 +67,7 @@ def _add_backend(table: Table, backend: str) -> bool:
         return backend == "tensorflow"
     try:
         server.check()
-        device = resolve_device(server)
+        device = resolve_devices(server)[0]
         version = package_versions(backend)[BACKENDS[backend].package]
         peaks = _peaks(server, device)
     except BenchError as error:
@@ -89,15 +91,15 @@ def _peak(server: ForkServer, device: Device, precision: str) -> str:
         resolve_precision(precision, device)
     except BackendError:
         return "no"
-    return f"{matmul_peak(server, device, precision) / 1e9:,.0f} GFLOP/s"
+    return f"{matmul_peak(server, device, precision, Place(), usable_cores()) / 1e9:,.0f} GFLOP/s"
 
 
 def _cached(arguments: argparse.Namespace) -> str:
     """Return the data sets that are in the cache with their default parameters."""
-    names = []
+    folder, names = existing_data_dir(arguments.data_dir), []
     for name, plugin in sorted(discover("dataset", arguments.plugins).plugins.items()):
         try:
-            source = DataSource(PluginChoice(plugin, plugin.parameters), data_dir(arguments), default_cache_dir())
+            source = DataSource(PluginChoice(plugin, plugin.parameters), folder, default_cache_dir())
             if not plugin.error and peek(source) is not None:
                 names.append(name)
         except BenchError as error:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import DataError, UsageError
-from bench.literals import parse_pairs
-from bench.plugins import FOLDERS, Kind, discover
+from bench.execution.work import Limits
+from bench.literals import parse_pairs, split_reference
+from bench.plugins import FOLDERS, Kind, PluginChoice, Registry, discover
 from bench.recipes import Recipe, resolve_recipe
+from bench.sweeps.combinations import Combination, Sweep, make_sweep
+from bench.sweeps.settings import Settings
+from bench.units import parse_bytes, parse_seconds
 
 if TYPE_CHECKING:
     from bench.data.cache import DataSource
+    from bench.execution.planning import Choice
+
+DISK_BYTES = 10**9
+CHECKPOINT_SECONDS = 300.0
 
 
 def plugin_kinds(folder: str | None) -> list[Kind]:
@@ -21,29 +31,45 @@ def plugin_kinds(folder: str | None) -> list[Kind]:
     return [kind for kind, name in FOLDERS.items() if folder in (None, name)]
 
 
-def sources_of(arguments: argparse.Namespace, references: Sequence[str]) -> list[DataSource]:
-    """Return the data sets that were named, with the folders they work with."""
+def sources_of(references: Iterable[str], plugins: Sequence[Path], data_dir: Path | None) -> dict[str, DataSource]:
+    """Return the data sets that were named, each with the folders it works with, by these names."""
     from bench.data.cache import DataSource, default_cache_dir
 
-    registry = discover("dataset", arguments.plugins)
-    folder = data_dir(arguments)
-    return [DataSource(registry.choose(reference), folder, default_cache_dir()) for reference in references]
+    registry = discover("dataset", plugins)
+    folder = existing_data_dir(data_dir)
+    return {name: DataSource(registry.choose(name), folder, default_cache_dir()) for name in dict.fromkeys(references)}
 
 
-def data_dir(arguments: argparse.Namespace) -> Path:
+def existing_data_dir(named: Path | None) -> Path:
     """Return the TFDS data directory; one that was named must exist."""
     from bench.data.tfds import default_data_dir
 
-    if arguments.data_dir is None:
+    if named is None:
         return default_data_dir()
-    folder: Path = arguments.data_dir.expanduser()
+    folder = named.expanduser()
     if not folder.is_dir():
         raise DataError(f"--data-dir {folder} does not exist. Expected a folder that holds prepared TFDS data sets.")
     return folder.resolve()
 
 
-def recipe_of(arguments: argparse.Namespace) -> Recipe:
-    """Return the recipe with the command line's overrides."""
+def sweep_of(arguments: argparse.Namespace) -> Sweep:
+    """Return the sweep that the file and the command line describe together."""
+    if arguments.seeds is not None and arguments.seeds < 1:
+        raise UsageError(f"--seeds must be at least 1; got {arguments.seeds}.")
+    given = {
+        "architectures": arguments.arch,
+        "datasets": arguments.dataset,
+        "recipes": arguments.recipe,
+        "precisions": arguments.precision,
+        "backends": arguments.backend,
+        "devices": arguments.devices,
+        "seeds": arguments.seeds,
+    }
+    return make_sweep(arguments.sweep, given, _overrides(arguments))
+
+
+def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what the command line changes of every recipe."""
     overrides: dict[str, Any] = {}
     for pair in arguments.set:
         overrides |= parse_pairs(pair, "--set")
@@ -53,12 +79,99 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
             raise UsageError(f"{key} is given twice: by --set and by --{key.replace('_', '-')}. Leave one away.")
         if value is not None:
             overrides[key] = value
-    return resolve_recipe(arguments.recipe, overrides)
+    return overrides
 
 
-def seeds_of(arguments: argparse.Namespace) -> int:
-    """Return the number of seeds."""
-    seeds: int = arguments.seeds
-    if seeds < 1:
-        raise UsageError(f"--seeds must be at least 1; got {seeds}.")
-    return seeds
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """How a sweep is run: what the command line says, or else the sweep file, or else the default."""
+
+    results: Path
+    data_dir: Path | None
+    plugins: Sequence[Path]
+    measure: str
+    logits: str
+    jobs: int | None
+    limits: Limits
+    checkpoint_seconds: float
+    exclusive: bool
+    engine: str
+    ray_address: str | None
+
+
+def settings_of(arguments: argparse.Namespace, file: Settings) -> RunSettings:
+    """Return how the sweep is run."""
+
+    def pick(name: str, default: Any = None) -> Any:
+        value = getattr(arguments, name)
+        in_file = getattr(file, name, None)
+        return value if value is not None else in_file if in_file is not None else default
+
+    def parsed(name: str, parse: Callable[[str, str], float], default: Any = None) -> Any:
+        value = pick(name, default)
+        return parse(value, f"--{name.replace('_', '-')}") if isinstance(value, str) else value
+
+    jobs = pick("jobs")
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"--jobs must be at least 1; got {jobs}.")
+    if arguments.ray_address and pick("engine") != "ray":
+        raise UsageError("--ray-address is for --engine ray, which was not asked for.")
+    return RunSettings(
+        results=pick("results", Path("results")),
+        data_dir=pick("data_dir"),
+        plugins=[*arguments.plugins, *file.plugins],
+        measure=pick("measure", "full"),
+        logits=pick("logits", "float32"),
+        jobs=jobs,
+        limits=Limits(
+            seconds=parsed("timeout", parse_seconds),
+            memory_bytes=parsed("memory_limit", parse_bytes),
+            disk_bytes=parsed("disk_limit", parse_bytes, DISK_BYTES),
+        ),
+        checkpoint_seconds=parsed("checkpoint_every", parse_seconds, CHECKPOINT_SECONDS),
+        exclusive=pick("timing") == "exclusive",
+        engine=pick("engine", "local"),
+        ray_address=arguments.ray_address,
+    )
+
+
+def choices_of(
+    combinations: Iterable[Combination],
+    architectures: Registry,
+    sources: Mapping[str, DataSource],
+    precision_of: Callable[[str, str], str],
+) -> Iterator[Choice]:
+    """Yield the combinations with what their names stand for.
+
+    Args:
+        combinations: of the sweep.
+        architectures: those that there are.
+        sources: the data sets, by the names that the combinations have for them.
+        precision_of: returns what a precision, `auto` perhaps, means with a backend.
+
+    """
+    from bench.execution.planning import Choice
+
+    chosen = cache(lambda reference: _choose(architectures, reference))
+    resolved = cache(precision_of)
+    recipes: dict[Any, Recipe] = {}
+    for each in combinations:
+        key = each.recipe, id(each.overrides)
+        if key not in recipes:
+            recipes[key] = resolve_recipe(each.recipe, each.overrides)
+        yield Choice(
+            architecture=chosen(each.architecture),
+            source=sources[each.dataset],
+            recipe=recipes[key],
+            precision=resolved(each.precision, each.backend),
+            backend=each.backend,
+            devices=each.devices,
+            seed=each.seed,
+        )
+
+
+def _choose(architectures: Registry, reference: str) -> PluginChoice:
+    """Return an architecture; one whose file cannot be read too: its trials fail, and others go on."""
+    name, changes = split_reference(reference)
+    plugin = architectures.plugins.get(name)
+    return PluginChoice(plugin, changes) if plugin and plugin.error else architectures.choose(reference)

@@ -26,6 +26,9 @@ examples:
   bench run --arch baseline_cnn --dataset cifar10 --recipe document
   bench run --arch my_net --dataset synthetic:size=64,classes=20 --plugins ~/my-plugins --epochs 2 --set flip=false
 
+  bench run sweep.toml --dry-run
+  bench run sweep.toml --jobs 2 --timeout 2h
+
 A trial that has ended on this machine is not run again: the same command finishes a sweep that was cut off.
 Exit code: 0 all well, 1 a trial failed, 2 wrong usage, 130 interrupted.
 """,
@@ -96,13 +99,15 @@ def _describe(parser: argparse.ArgumentParser, name: str, text: str) -> argparse
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    names = {"nargs": "+", "action": "extend", "required": True, "metavar": "NAME[:KEY=VALUE,...]"}
+    parser.add_argument("sweep", nargs="?", type=Path, metavar="SWEEP.toml", help="a file that describes the trials")
+    names = {"nargs": "+", "action": "extend", "metavar": "NAME[:KEY=VALUE,...]"}
     parser.add_argument("--arch", help="architectures, with parameters as TOML values", **names)  # type: ignore[arg-type]
     parser.add_argument("--dataset", help="data sets, likewise", **names)  # type: ignore[arg-type]
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="run seeds 0 to N-1 (default 1)")
+    parser.add_argument("--seeds", type=int, metavar="N", help="run seeds 0 to N-1 (default 1)")
+    parser.add_argument("--dry-run", action="store_true", help="print the trials, what is done, and what the rest takes")
     recipe = parser.add_argument_group("how to train")
     recipe.add_argument(
-        "--recipe", default="standard", metavar="NAME", help=f"{' or '.join(RECIPES)} (the first is default)"
+        "--recipe", help=f"recipes: {', '.join(RECIPES)} (the first is default), with overrides", **names  # type: ignore[arg-type]
     )
     recipe.add_argument("--epochs", type=int, metavar="N", help="just so many passes over the training images")
     recipe.add_argument("--batch-size", type=int, metavar="N", help="images a step")
@@ -115,26 +120,46 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="override anything else of the recipe",
     )
-    recipe.add_argument("--precision", choices=PRECISIONS, default="auto", help="default: what suits the device")
-    recipe.add_argument("--backend", choices=list(BACKENDS), default="tensorflow", help="default tensorflow")
+    recipe.add_argument("--precision", nargs="+", choices=PRECISIONS, help="default: what suits the device")
+    recipe.add_argument("--backend", nargs="+", choices=list(BACKENDS), help="default tensorflow")
+    recipe.add_argument(
+        "--devices", nargs="+", type=int, metavar="N", help="devices that a trial shares its batches out over (default 1)"
+    )
     again = parser.add_argument_group("what is run again")
     again.add_argument("--force", action="store_true", help="run trials that have ended on this machine once more")
     again.add_argument("--retry-failed", action="store_true", help="run those of them that failed once more")
+    _add_limits(parser.add_argument_group("where trials run, and what each may take"))
     parser.add_argument(
         "--measure",
         choices=["basic", "full"],
-        default="full",
         help="full (default): latency, batch sizes, and the halves of training speed too, once for each architecture",
     )
     parser.add_argument(
         "--logits",
         choices=["float32", "float16"],
-        default="float32",
         help="how predictions are stored (default float32)",
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     _add_results(parser)
     _add_folders(parser)
+    parser.set_defaults(results=None)  # a sweep file may name it
+
+
+def _add_limits(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--jobs", type=int, metavar="N", help="trials side by side (default: one for each GPU, else 1)")
+    group.add_argument(
+        "--timing", choices=["shared", "exclusive"], help="exclusive: the trials that are measured in full run alone"
+    )
+    group.add_argument("--timeout", metavar="TIME", help="end a trial that takes longer, such as 90s, 45m or 2h")
+    group.add_argument("--memory-limit", metavar="SIZE", help="end a trial that takes more memory, such as 8GB")
+    group.add_argument(
+        "--disk-limit", metavar="SIZE", help="end a trial that writes or prints more into its folder (default 1GB)"
+    )
+    group.add_argument(
+        "--checkpoint-every", metavar="TIME", help="save the state of a training so often (default 5m)"
+    )
+    group.add_argument("--engine", choices=["local", "ray"], help="local (default), or a Ray cluster")
+    group.add_argument("--ray-address", metavar="ADDRESS", help="of the cluster; without it Ray starts on this machine")
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:

@@ -4,112 +4,226 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
-from bench.cli.console import print_failure, print_leaderboard
-from bench.cli.inputs import recipe_of, seeds_of, sources_of
+from bench.archive import Archive
+from bench.cli.console import print_failure, print_leaderboard, print_problems
+from bench.cli.inputs import RunSettings, choices_of, sources_of
 from bench.cli.progress import make_observer, prepare_progress
-from bench.environment import BACKENDS, Device, describe, resolve_precision
-from bench.errors import BackendError
-from bench.execution.devices import matmul_peak, remembered_peak, resolve_device
-from bench.execution.planning import Policy, Request, Trial, plan, prepare_sources, remaining
+from bench.data.cache import DataSource, Prepared, peek
+from bench.environment import BACKENDS, resolve_precision
+from bench.errors import BackendError, DataError, StoreError, UsageError
+from bench.execution.engine import Engine
+from bench.execution.local import LocalEngine
+from bench.execution.planning import Policy, Trial, last_of, plan, prepare_sources, remaining, stale
 from bench.execution.profiles import Profiles
-from bench.execution.runner import Runner
+from bench.execution.runner import Options, Runner
 from bench.execution.server import ForkServer
 from bench.plugins import discover
-from bench.records import Status, TrialRecord, last_attempts
+from bench.records import Status, TrialRecord
 from bench.report.files import write_report
 from bench.store import Store
+from bench.sweeps.combinations import Sweep
+from bench.units import format_bytes
+
+STALE_LINES = 10
+RECORD_BYTES = 100_000  # of a trial without its predictions: record, history, log, layers
+LOGIT_BYTES = {"float32": 4, "float16": 2}
 
 
-def run_sweep(arguments: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class Plan:
+    """A sweep's trials, those of them that are to be run, and what the results folder held when that was decided."""
+
+    trials: Sequence[Trial]
+    todo: Sequence[Trial]
+    before: Archive
+    machines: set[str]
+    policy: Policy
+
+
+def run_sweep(sweep: Sweep, settings: RunSettings, arguments: argparse.Namespace) -> int:
     """Run a sweep and report. Returns 0 when every trial is well, skipped ones aside, else 1.
 
     Raises:
         KeyboardInterrupt: after the report was written.
 
     """
-    recipe, seeds = recipe_of(arguments), seeds_of(arguments)
-    architectures = discover("architecture", arguments.plugins)
-    choices = [architectures.choose(reference) for reference in arguments.arch]
-    sources = sources_of(arguments, arguments.dataset)
-    store = Store(arguments.results)
-    store.check_writable()
-    before = store.records()
-    server = ForkServer(arguments.backend)
-    with prepare_progress(arguments.quiet) as progress:
-        prepared = prepare_sources(sources, server, progress)
-    device = resolve_device(server)
-    if device.note:
-        print(f"bench: note: {device.note}", file=sys.stderr)
-    request = Request(
-        architectures=choices,
-        sources=sources,
-        recipe=recipe,
-        precision=resolve_precision(arguments.precision, device),
-        backend=arguments.backend,
-        seeds=seeds,
-    )
-    trials = plan(request, prepared)
-    environment = describe(device, arguments.backend)
-    policy = Policy(force=arguments.force, retry_failed=arguments.retry_failed)
-    todo = remaining(trials, before, environment.machine, policy)
-    _announce(trials, todo, request, device.name, arguments.quiet)
-    profiles = Profiles(environment, before, todo, wanted=arguments.measure == "full")
-    if todo:
-        server.check()  # here, so that the first trial's seconds hold no import
-    peak = _peak(server, device, request.precision, any(profiles.is_missing(trial.spec) for trial in todo))
+    store = Store(settings.results)
+    if not arguments.dry_run:
+        store.check_writable()
+        store.sweep_up()
+    planned, engine = _plan(sweep, settings, arguments, store)
+    _announce(planned, engine, arguments.quiet)
+    if arguments.dry_run:
+        from bench.cli.dry_run import print_dry_run
+
+        return print_dry_run(planned.trials, planned.todo, planned.before.records, settings, len(engine.units()))
+    _check_room(store, planned.todo, settings)
     try:
-        with make_observer(len(todo), arguments.quiet) as observer:
-            Runner(store, server, device, environment, arguments.logits, observer, profiles, peak).run(todo)
+        _run(planned, engine, store, settings, arguments.quiet)
     finally:
-        ended = _report(store, trials, environment.machine, arguments)
+        ended = _report(store, planned, arguments.quiet)
     return int(any(_is_bad(record) for record in ended) or not any(record.status == Status.OK for record in ended))
 
 
-def _peak(server: ForkServer, device: Device, precision: str, measure: bool) -> float | None:
-    """Return the matrix-product peak: measured where much else is measured too, else as remembered."""
-    try:
-        return matmul_peak(server, device, precision) if measure else remembered_peak(device, precision)
-    except BackendError as error:  # no sweep ends for want of it
-        print(f"bench: note: {error} Utilisation stays blank.", file=sys.stderr)
-        return None
+def _plan(
+    sweep: Sweep, settings: RunSettings, arguments: argparse.Namespace, store: Store
+) -> tuple[Plan, Engine]:
+    names = dict.fromkeys(each.dataset for each in sweep.combinations)
+    architectures = discover("architecture", settings.plugins)
+    sources = sources_of(names, settings.plugins, settings.data_dir)
+    backends = list(dict.fromkeys(each.backend for each in sweep.combinations))
+    list(choices_of(sweep.combinations, architectures, sources, lambda precision, _: precision))  # wrong names first
+    prepared = _prepared(sources, backends[0], arguments)
+    engine = _engine(settings, backends)
+    precision_of = partial(_precision, engine)
+    trials = plan(choices_of(sweep.combinations, architectures, sources, precision_of), prepared)
+    _check_devices(trials, engine)
+    before = store.read()
+    print_problems(before.problems)
+    units = engine.units()
+    machines = {engine.setting([unit], backend).environment.machine for unit in units for backend in backends}
+    policy = Policy(force=arguments.force, retry_failed=arguments.retry_failed)
+    return Plan(trials, remaining(trials, before.records, machines, policy), before, machines, policy), engine
 
 
-def _announce(trials: Sequence[Trial], todo: Sequence[Trial], request: Request, device: str, quiet: bool) -> None:
+def _prepared(sources: Mapping[str, DataSource], backend: str, arguments: argparse.Namespace) -> dict[str, Prepared]:
+    """Return the data sets in the cache, by their labels; a dry run prepares none."""
+    if not arguments.dry_run:
+        with prepare_progress(arguments.quiet) as progress:
+            return prepare_sources(sources.values(), ForkServer(backend), progress)
+    found = {source.choice.label: peek(source) for source in sources.values()}
+    absent = [label for label, data in found.items() if data is None]
+    if absent:
+        raise DataError(f"what trials there are depends on the images: first `bench prepare {' '.join(absent)}`.")
+    return {label: data for label, data in found.items() if data is not None}
+
+
+def _engine(settings: RunSettings, backends: Sequence[str]) -> Engine:
+    if settings.engine == "local":
+        return LocalEngine(backends, settings.jobs)
+    from bench.execution.cluster import RayEngine
+
+    return RayEngine(backends, settings.jobs, settings.ray_address)
+
+
+def _precision(engine: Engine, precision: str, backend: str) -> str:
+    return resolve_precision(precision, engine.setting(engine.units()[:1], backend).device)
+
+
+def _check_devices(trials: Sequence[Trial], engine: Engine) -> None:
+    for spec in {(trial.spec.backend, trial.spec.devices): trial.spec for trial in trials}.values():
+        if spec.devices > 1 and spec.backend == "torch":
+            raise UsageError("--devices: PyTorch trains on one device here; --backend tensorflow and jax on several.")
+        units = engine.units()
+        device = engine.setting(units[:1], spec.backend).device
+        if device.kind == "GPU" and spec.devices > len(units):
+            raise UsageError(f"--devices {spec.devices}: there are {len(units)} GPUs that {spec.backend} can use.")
+
+
+def _announce(planned: Plan, engine: Engine, quiet: bool) -> None:
+    """Print what is to be done, where, and what of it had been done before its sources changed."""
+    trials, todo = planned.trials, planned.todo
+    backends = dict.fromkeys(trial.spec.backend for trial in trials)
+    unit = engine.units()[0]
+    devices = {backend: engine.setting([unit], backend).device for backend in backends}
+    for note in dict.fromkeys(device.note for device in devices.values() if device.note):
+        print(f"bench: note: {note}", file=sys.stderr)
     if quiet:
         return
+    precisions = ", ".join(dict.fromkeys(trial.spec.precision for trial in trials))
+    names = ", ".join(dict.fromkeys(device.name for device in devices.values()))
+    side_by_side = f", {len(engine.units())} at a time" if len(engine.units()) > 1 else ""
+    print(f"{len(trials)} trial{'s' * (len(trials) != 1)} in {precisions} on {names}{side_by_side}", flush=True)
     done = len(trials) - len(todo)
-    print(f"{len(trials)} trial{'s' * (len(trials) != 1)} in {request.precision} on {device}", flush=True)
     if done:
         print(f"{done} of them ended before (--force runs them again, --retry-failed those that failed)", flush=True)
-    print(
-        f"importing {BACKENDS[request.backend].title}, once for all of them ..." if todo else "nothing is left to run",
-        flush=True,
+    _tell_stale(planned)
+    titles = " and ".join(BACKENDS[each].title for each in dict.fromkeys(trial.spec.backend for trial in todo))
+    print(f"importing {titles}, once for all of them ..." if todo else "nothing is left to run", flush=True)
+
+
+def _tell_stale(planned: Plan) -> None:
+    why = stale(planned.todo, planned.before.records)
+    by_reason: dict[str, int] = {}
+    for reason in why.values():
+        by_reason[reason] = by_reason.get(reason, 0) + 1
+    for reason, count in list(by_reason.items())[:STALE_LINES]:
+        print(f"{count} that had ended {'is' if count == 1 else 'are'} run anew: {reason}", flush=True)
+
+
+def _check_room(store: Store, todo: Sequence[Trial], settings: RunSettings) -> None:
+    """Raise `StoreError` where the disk has no room for what the trials will leave."""
+    needed = 0
+    for trial in todo:
+        info = trial.prepared.info
+        needed += info.counts["test"] * len(info.class_names) * LOGIT_BYTES[settings.logits] + RECORD_BYTES
+    if needed > store.free_bytes():
+        raise StoreError(
+            f"the {len(todo):,} trials will leave up to {format_bytes(needed)} in {store.folder}, and its disk has "
+            f"{format_bytes(store.free_bytes())} free. Free some space, name another folder with --results, or halve "
+            "the predictions with --logits float16."
+        )
+
+
+def _run(planned: Plan, engine: Engine, store: Store, settings: RunSettings, quiet: bool) -> None:
+    known: dict[str, set[str]] = {}
+    for record in planned.before.records:
+        known.setdefault(record.trial_id, set()).add(record.attempt)
+    profiles = Profiles(
+        planned.before.records, {trial.spec.trial_id for trial in planned.todo}, wanted=settings.measure == "full"
     )
+    options = Options(
+        logits_dtype=settings.logits,
+        policy=planned.policy,
+        limits=settings.limits,
+        checkpoint_seconds=settings.checkpoint_seconds,
+        exclusive=settings.exclusive,
+    )
+    try:
+        _measure_peaks(planned.todo, engine, profiles)
+        done_before = len(planned.trials) - len(planned.todo)
+        units = len(engine.units())
+        with make_observer(store.folder, len(planned.todo), done_before, units, quiet) as observer:
+            Runner(store, engine, observer, profiles, options).run(planned.todo, known)
+    finally:
+        engine.close()
 
 
-def _report(store: Store, trials: Sequence[Trial], machine: str, arguments: argparse.Namespace) -> list[TrialRecord]:
+def _measure_peaks(todo: Sequence[Trial], engine: Engine, profiles: Profiles) -> None:
+    """Measure the matrix-product peaks of what is about to be measured in full; no sweep ends for want of one."""
+    units = {unit.machine: unit for unit in reversed(engine.units())}.values()
+    wanted = {
+        (unit, trial.spec.backend, trial.spec.precision)
+        for trial in todo
+        for unit in units
+        if profiles.is_missing(trial.spec, engine.setting([unit], trial.spec.backend).environment)
+    }
+    for unit, backend, precision in sorted(wanted):
+        try:
+            engine.peak(unit, backend, precision, measure=True)
+        except BackendError as error:
+            print(f"bench: note: {error} Utilisation stays blank.", file=sys.stderr)
+
+
+def _report(store: Store, planned: Plan, quiet: bool) -> list[TrialRecord]:
     """Write and print the tables, and return the last record of each of the sweep's trials that has one."""
-    records = store.records()
-    here = [record for record in records if record.environment.machine == machine]
-    last = last_attempts(here, lambda record: record.trial_id)
-    ended = [last[trial.spec.trial_id] for trial in trials if trial.spec.trial_id in last]
+    archive = store.read()
+    last = last_of(archive.records, planned.machines)
+    ended = [last[trial.spec.trial_id] for trial in planned.trials if trial.spec.trial_id in last]
     if not ended:
         return []
-    table = write_report(store.folder, records)
-    if not arguments.quiet:
+    table = write_report(store.folder, archive.records)
+    if not quiet:
         datasets = {record.spec.dataset.label for record in ended}
-        print_leaderboard(table[table["dataset"].isin(datasets)], arguments.results)
+        print_leaderboard(table[table["dataset"].isin(datasets)], store.folder)
     for record in ended:
         if record.status != Status.OK:
-            print_failure(record, _folder(store, record))
+            print_failure(record, store.folder / "trials" / record.trial_id / record.attempt)
     return ended
-
-
-def _folder(store: Store, record: TrialRecord) -> Path:
-    return store.folder / "trials" / record.trial_id / record.attempt
 
 
 def _is_bad(record: TrialRecord) -> bool:

@@ -99,32 +99,34 @@ class TrainingData:
     seed: int
     resident: bool = False
 
-    def epoch(self, number: int, steps_per_block: int, first_block: int | None = None) -> Iterator[Block]:
-        """Yield one epoch's blocks; `first_block` is another number of steps for the first of them.
+    def epoch(
+        self, number: int, steps_per_block: int, first_block: int | None = None, start: int = 0
+    ) -> Iterator[Block]:
+        """Yield one epoch's blocks from a step on; `first_block` is another number of steps for the first of them.
 
         Where fewer steps are left than make a block, they come one by one: no new shape has to be compiled for them.
         """
-        parts, images = self._parts(number, steps_per_block, first_block), self.subset.split.images
+        parts, images = self._parts(number, steps_per_block, first_block, start), self.subset.split.images
         if isinstance(images, JpegImages):
             yield from self._decoded(number, images, list(parts))
         else:
             yield from (self._block(number, steps, indices) for steps, indices in parts)
 
     def _parts(
-        self, number: int, steps_per_block: int, first_block: int | None
+        self, number: int, steps_per_block: int, first_block: int | None, start: int
     ) -> Iterator[tuple[range, npt.NDArray[np.int64]]]:
         """Yield each block's steps, and the positions of its images: (steps, batch)."""
         order = _generator(self.seed, SHUFFLE_STREAM, number, 0).permutation(self.subset.indices)
         batch = self.recipe.batch_size
         full = len(order) // batch
-        step = 0
+        step = start
         while step < full:
             wanted = first_block or steps_per_block
             stop = step + (wanted if step + wanted <= full else 1)
             first_block = None
             yield range(step, stop), order[step * batch : stop * batch].reshape(stop - step, batch)
             step = stop
-        if not self.recipe.drop_remainder and len(order) > full * batch:
+        if not self.recipe.drop_remainder and len(order) > full * batch and start <= full:
             yield range(full, full + 1), order[np.newaxis, full * batch :]
 
     def _block(self, epoch: int, steps: range, indices: npt.NDArray[np.int64]) -> Block:

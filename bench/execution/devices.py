@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.data.cache import default_cache_dir
-from bench.environment import BACKENDS, Device, cpu_name, find_gpus, nvidia_driver, settings, usable_cores
+from bench.environment import BACKENDS, Device, cpu_name, find_gpus, nvidia_driver, settings
 from bench.errors import BackendError
 from bench.execution.server import ForkServer
-from bench.execution.work import ServerDiedError, WorkDiedError, WorkFailedError
+from bench.execution.work import Place, ServerDiedError, WorkDiedError, WorkFailedError
 
 INSTALL_GPU = {
     "tensorflow": 'pip install -e ".[gpu]"',
@@ -24,27 +24,28 @@ INSTALL_GPU = {
 }
 
 
-def resolve_device(server: ForkServer) -> Device:
-    """Return the device that trials run on: the first GPU that both NVML and the backend see, else the CPU."""
+def resolve_devices(server: ForkServer) -> list[Device]:
+    """Return the devices that trials run on: the GPUs that both NVML and the backend see, or the CPU."""
     gpus = find_gpus()
     if not gpus:
-        return Device("CPU", cpu_name())
+        return [Device("CPU", cpu_name())]
     usable = _usable_gpus(server, [gpu.uuid for gpu in gpus])
     if not usable:
         install = INSTALL_GPU[server.backend]
         note = f"{gpus[0].name} is there, but this {server.title} cannot use it: {install} brings its CUDA libraries."
-        return Device("CPU", cpu_name(), note)
-    gpu = gpus[0]
-    return Device("GPU", gpu.name, "", gpu.compute_capability, gpu.memory_bytes, gpu.uuid)
+        return [Device("CPU", cpu_name(), note)]
+    return [
+        Device("GPU", gpu.name, "", gpu.compute_capability, gpu.memory_bytes, gpu.uuid) for gpu in gpus[:usable]
+    ]
 
 
-def remembered_peak(device: Device, precision: str) -> float | None:
+def remembered_peak(device: Device, precision: str, cores: int) -> float | None:
     """Return the device's matrix-product peak in FLOP/s as it was measured before, by whichever backend."""
-    return _read(_peak_file(device, precision))
+    return _read(_peak_file(device, precision, cores))
 
 
-def matmul_peak(server: ForkServer, device: Device, precision: str) -> float:
-    """Measure the device's matrix-product peak in FLOP/s, and return the greatest figure so far.
+def matmul_peak(server: ForkServer, device: Device, precision: str, place: Place, cores: int) -> float:
+    """Measure the matrix-product peak in FLOP/s of a device at a place, and return the greatest figure so far.
 
     A disturbance or a slower library makes a figure lower, nothing makes it higher than what the device can do.
 
@@ -53,11 +54,11 @@ def matmul_peak(server: ForkServer, device: Device, precision: str) -> float:
 
     """
     try:
-        measured = server.run(measure_peak, server.backend, device, precision, on_event=lambda _: None)
+        measured = server.run(measure_peak, server.backend, device, precision, on_event=lambda _: None, place=place)
     except (ServerDiedError, WorkDiedError, WorkFailedError) as error:
         raise BackendError(f"the matrix-product peak of {device.name} cannot be measured: {error}") from error
-    peak = max(float(measured), remembered_peak(device, precision) or 0.0)
-    _write(_peak_file(device, precision), peak)
+    peak = max(float(measured), remembered_peak(device, precision, cores) or 0.0)
+    _write(_peak_file(device, precision, cores), peak)
     return peak
 
 
@@ -71,8 +72,8 @@ def measure_peak(backend: str, device: Device, precision: str, _send: Callable[[
     return matmul_peak_flops(precision, library.compile_function)
 
 
-def _peak_file(device: Device, precision: str) -> Path:
-    return _remembered("peak", [device.name, device.uuid, usable_cores(), precision, settings()])
+def _peak_file(device: Device, precision: str, cores: int) -> Path:
+    return _remembered("peak", [device.name, device.uuid, cores, precision, settings()])
 
 
 def _usable_gpus(server: ForkServer, uuids: list[str]) -> int:

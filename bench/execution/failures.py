@@ -2,41 +2,106 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from typing import Any
 
-from bench.errors import DataError, DivergedError, PluginError, TrialError, UnsuitableError, is_out_of_memory
-from bench.execution.work import ServerDiedError, WorkDiedError, WorkFailedError
+from bench.errors import (
+    BenchError,
+    DataError,
+    DivergedError,
+    PluginError,
+    StoppedError,
+    TrialError,
+    UnsuitableError,
+    is_out_of_memory,
+)
+from bench.execution.engine import LostError
+from bench.execution.work import Cause, WorkDiedError, WorkFailedError, WorkStoppedError
 from bench.records import Reason, Status
+from bench.spec import TrialSpec
+from bench.units import format_bytes, format_seconds
+
+NO_ROOM = f"[Errno {errno.ENOSPC}]"
 
 
-def failure_of(error: Exception, device: str) -> dict[str, Any]:
+class BrokenPluginError(TrialError):
+    """The architecture's file cannot be read."""
+
+    reason = "bad_plugin"
+
+
+def failure_of(error: Exception, spec: TrialSpec, device: str) -> dict[str, Any]:
     """Return status, reason, message and traceback of a trial that raised, or whose process died."""
-    status, reason, message = Status.FAILED, Reason.EXCEPTION, str(error)
+    status, reason, message = _judge(error, f"at a batch size of {spec.recipe.batch_size}", device)
+    notes = getattr(error, "__notes__", [])
+    return {"status": status, "reason": reason, "message": message, "traceback": "\n".join(notes)}
+
+
+def _judge(error: Exception, batch: str, device: str) -> tuple[Status, Reason, str]:
+    match error:
+        case BenchError():
+            return _of_bench(error)
+        case WorkStoppedError():
+            return _ended(error, batch)
+        case WorkDiedError():
+            return _died(error.exit_code, batch)
+        case LostError():
+            return Status.FAILED, Reason.PROCESS_EXIT, f"what ran it was lost again and again: {error}"
+        case WorkFailedError() if is_out_of_memory(error.failure.kind, str(error)):
+            return _out_of_memory(error, batch, device)
+        case WorkFailedError() if NO_ROOM in str(error):
+            return Status.INTERRUPTED, Reason.DISK_FULL, f"the disk is full: {error}"
+    return Status.FAILED, Reason.EXCEPTION, str(error)
+
+
+def _of_bench(error: BenchError) -> tuple[Status, Reason, str]:
+    status, reason = Status.FAILED, Reason.EXCEPTION
     match error:
         case UnsuitableError():
             status, reason = Status.SKIPPED, Reason(error.reason)
         case DivergedError():
             status, reason = Status.DIVERGED, Reason(error.reason)
+        case StoppedError():
+            status, reason = Status.INTERRUPTED, Reason.USER
         case TrialError():
             reason = Reason(error.reason)
         case DataError() | PluginError():
             reason = Reason.BAD_DATA
-        case WorkFailedError() if is_out_of_memory(error.failure.kind, message):
-            on_device = device == "GPU" and error.failure.kind != "MemoryError" and "allocator cpu" not in message
-            reason = Reason.OUT_OF_MEMORY_DEVICE if on_device else Reason.OUT_OF_MEMORY_HOST
-            message = f"out of memory on the {'device' if on_device else 'host'}: {message}"
-        case WorkDiedError() if error.exit_code < 0:
-            name = _signal_name(-error.exit_code)
-            hint = " On Linux that is often the kernel's out-of-memory killer." if name == "SIGKILL" else ""
-            reason, message = Reason.KILLED_BY_SIGNAL, f"the trial's process was killed by {name}.{hint}"
-        case ServerDiedError():
-            reason = Reason.PROCESS_EXIT
-        case WorkDiedError():
-            reason = Reason.PROCESS_EXIT
-            message = f"the trial's process ended by itself with exit code {error.exit_code}, without a result."
-    notes = getattr(error, "__notes__", [])
-    return {"status": status, "reason": reason, "message": message, "traceback": "\n".join(notes)}
+    return status, reason, str(error)
+
+
+def _ended(error: WorkStoppedError, batch: str) -> tuple[Status, Reason, str]:
+    """Return how a trial that was ended from outside is recorded."""
+    limits = error.limits
+    match error.cause:
+        case Cause.TIME:
+            limit = format_seconds(limits.seconds or 0)
+            text = f"it took longer than --timeout {limit}; --retry-failed with a longer one goes on with what it saved."
+            return Status.TIMEOUT, Reason.TIME_LIMIT, text
+        case Cause.MEMORY:
+            limit = format_bytes(limits.memory_bytes or 0)
+            return Status.FAILED, Reason.MEMORY_LIMIT, f"it used more memory than --memory-limit {limit} {batch}."
+        case Cause.DISK:
+            limit = format_bytes(limits.disk_bytes or 0)
+            text = f"it wrote more into its folder, or printed more, than --disk-limit {limit}."
+            return Status.FAILED, Reason.DISK_LIMIT, text
+    return Status.INTERRUPTED, Reason.USER, error.last_words or "interrupted by the user"
+
+
+def _died(exit_code: int, batch: str) -> tuple[Status, Reason, str]:
+    if exit_code >= 0:
+        text = f"the trial's process ended by itself with exit code {exit_code}, without a result."
+        return Status.FAILED, Reason.PROCESS_EXIT, text
+    name = _signal_name(-exit_code)
+    hint = f" On Linux that is often the kernel's out-of-memory killer ({batch})." if name == "SIGKILL" else ""
+    return Status.FAILED, Reason.KILLED_BY_SIGNAL, f"the trial's process was killed by {name}.{hint}"
+
+
+def _out_of_memory(error: WorkFailedError, batch: str, device: str) -> tuple[Status, Reason, str]:
+    on_device = device == "GPU" and error.failure.kind != "MemoryError" and "allocator cpu" not in str(error)
+    reason = Reason.OUT_OF_MEMORY_DEVICE if on_device else Reason.OUT_OF_MEMORY_HOST
+    return Status.FAILED, reason, f"out of memory on the {'device' if on_device else 'host'} {batch}: {error}"
 
 
 def _signal_name(number: int) -> str:

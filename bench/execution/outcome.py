@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from bench.checkpoints import add_phases
 from bench.evaluation import Scores
 from bench.measurement.cost import Cost, parameter_counts
 from bench.measurement.energy import Energy
@@ -29,7 +30,7 @@ def score_metrics(scores: Scores, trained: Training) -> dict[str, Any]:
 
 def speed_metrics(speed: Steady, trained: Training, shared: Sharing) -> dict[str, Any]:
     """Return the training speed, and what is to be said against it."""
-    notes = [*([speed.note] if speed.note else []), *shared.notes]
+    notes = [*([speed.note] if speed.note else []), *shared.notes, *_continuation(trained)]
     if trained.retraced:
         notes.append(f"the training step was compiled {trained.retraced} times more than its shapes need.")
     return {
@@ -49,11 +50,24 @@ def speed_metrics(speed: Steady, trained: Training, shared: Sharing) -> dict[str
     }
 
 
-def energy_metrics(energy: Energy | None) -> dict[str, Any]:
-    """Return what the training took, validation included; blank where no counter can be read."""
+def _continuation(trained: Training) -> list[str]:
+    """Return what is to be said of a continued training's timings."""
+    steps = trained.past.continued_at
+    if not steps:
+        return []
+    times, at = ("interruption", "step") if len(steps) == 1 else ("interruptions", "steps")
+    return [
+        f"continued after {len(steps)} {times} (at {at} {', '.join(map(str, steps))}); "
+        "sharing was watched in the last part only."
+    ]
+
+
+def energy_metrics(energy: Energy | None, trained: Training) -> dict[str, Any]:
+    """Return what the training took, validation included; blank where no counter can be read, or saw a part alone."""
+    known = None if trained.past.continued_at else energy
     return {
-        "training_energy_joules": energy.joules if energy else None,
-        "energy_scope": energy.scope if energy else None,
+        "training_energy_joules": known.joules if known else None,
+        "energy_scope": known.scope if known else None,
     }
 
 
@@ -72,10 +86,11 @@ def cost_metrics(cost: Cost, model: keras.Model) -> dict[str, Any]:
 
 
 def phases(watch: Stopwatch, speed: Steady, trained: Training) -> dict[str, float]:
-    """Return the seconds of each phase, in order."""
+    """Return the seconds of each phase, in order; of a continued trial, those of earlier processes too."""
     steady_seconds = sum(block.seconds for block in trained.blocks) - speed.warmup_seconds
-    before = {name: watch.seconds[name] for name in ("data", "build")}
-    after = {name: seconds for name, seconds in watch.seconds.items() if name not in before}
+    taken = add_phases(watch.seconds, trained.past.phases)
+    before = {name: taken[name] for name in ("data", "build")}
+    after = {name: seconds for name, seconds in taken.items() if name not in before}
     training = {
         "first_step": trained.first_step_seconds,
         "warmup": speed.warmup_seconds,

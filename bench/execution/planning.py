@@ -1,8 +1,8 @@
-"""Which trials a sweep has, and which of them have not ended yet."""
+"""Which trials a sweep has, which of them have not ended yet, and which are here again because a source changed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,15 +18,16 @@ from bench.spec import PluginSpec, TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What was asked for: every architecture on every data set with every seed."""
+class Choice:
+    """A combination of the sweep's axes, with what its names stand for; `precision` is never `auto`."""
 
-    architectures: Sequence[PluginChoice]
-    sources: Sequence[DataSource]
+    architecture: PluginChoice
+    source: DataSource
     recipe: Recipe
     precision: str
     backend: str
-    seeds: int
+    devices: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -46,18 +47,25 @@ class Policy:
     force: bool = False
     retry_failed: bool = False
 
+    def runs(self, last: TrialRecord | None) -> bool:
+        """Return whether a trial whose last record this is is to be run."""
+        if self.force or last is None or last.status == Status.INTERRUPTED:
+            return True
+        return self.retry_failed and last.status.is_failure
+
 
 def prepare_sources(
-    sources: Sequence[DataSource], server: ForkServer, progress: Callable[[str, int, int], None]
-) -> list[Prepared]:
-    """Return each data set in the cache, after preparing those that are not there yet.
+    sources: Iterable[DataSource], server: ForkServer, progress: Callable[[str, int, int], None]
+) -> dict[str, Prepared]:
+    """Return each data set in the cache, by its label, after preparing those that are not there yet.
 
     Raises:
         DataError, PluginError: a data set cannot be had.
 
     """
-    known = [find(source) for source in sources]  # all of them first: what is absent shows within seconds
-    return [found or _prepare(source, server, progress) for source, found in zip(sources, known, strict=True)]
+    by_label = {source.choice.label: source for source in sources}
+    known = {label: find(source) for label, source in by_label.items()}  # all first: what is absent shows in seconds
+    return {label: known[label] or _prepare(source, server, progress) for label, source in by_label.items()}
 
 
 def _prepare(source: DataSource, server: ForkServer, progress: Callable[[str, int, int], None]) -> Prepared:
@@ -72,49 +80,86 @@ def prepare_in_fork(source: DataSource, send: Callable[[Any], None]) -> Prepared
     return prepare(source, lambda what, done, total: send((what, done, total)))
 
 
-def plan(request: Request, prepared: Sequence[Prepared]) -> list[Trial]:
-    """Return the sweep's trials: seed by seed, so that a cut-off sweep has compared all architectures already.
+def plan(choices: Iterable[Choice], prepared: Mapping[str, Prepared]) -> list[Trial]:
+    """Return the sweep's trials, in the order of the choices; what is named twice is one trial.
 
     Raises:
-        UsageError: the batch is larger than a training set.
+        UsageError: a batch is larger than a training set, or cannot be shared out over the devices.
 
     """
-    for source, data in zip(request.sources, prepared, strict=True):
-        _check_batch_size(request.recipe, source, data.info)
-    trials = [
-        _trial(request, architecture, source, data, seed)
-        for source, data in zip(request.sources, prepared, strict=True)
-        for seed in range(request.seeds)
-        for architecture in request.architectures
-    ]
-    return list({trial.spec.trial_id: trial for trial in trials}.values())  # what is named twice runs once
+    trials: dict[str, Trial] = {}
+    checked: set[tuple[Recipe, str, int]] = set()
+    for choice in choices:
+        data = prepared[choice.source.choice.label]
+        key = choice.recipe, choice.source.choice.label, choice.devices
+        if key not in checked:
+            _check_batch_size(choice, data.info)
+            checked.add(key)
+        trial = _trial(choice, data)
+        trials.setdefault(trial.spec.trial_id, trial)
+    return list(trials.values())
 
 
-def remaining(trials: Sequence[Trial], records: Sequence[TrialRecord], machine: str, policy: Policy) -> list[Trial]:
-    """Return the trials that have not ended on this machine, and those that the policy runs again."""
-    here = [record for record in records if record.environment.machine == machine]
-    last = last_attempts(here, lambda record: record.trial_id)
-
-    def runs(trial: Trial) -> bool:
-        record = last.get(trial.spec.trial_id)
-        if policy.force or record is None or record.status == Status.INTERRUPTED:
-            return True
-        return policy.retry_failed and record.status.is_failure
-
-    return [trial for trial in trials if runs(trial)]
+def remaining(
+    trials: Sequence[Trial], records: Sequence[TrialRecord], machines: set[str], policy: Policy
+) -> list[Trial]:
+    """Return the trials that have not ended on these machines, and those that the policy runs again."""
+    last = last_of(records, machines)
+    return [trial for trial in trials if policy.runs(last.get(trial.spec.trial_id))]
 
 
-def _trial(request: Request, architecture: PluginChoice, source: DataSource, data: Prepared, seed: int) -> Trial:
+def last_of(records: Iterable[TrialRecord], machines: set[str]) -> Mapping[Any, TrialRecord]:
+    """Return the last record of each trial on these machines, by its id."""
+    here = [record for record in records if record.environment.machine in machines]
+    return last_attempts(here, lambda record: record.trial_id)
+
+
+def stale(trials: Sequence[Trial], records: Sequence[TrialRecord]) -> dict[str, str]:
+    """Return why trials that had ended are trials of the sweep again, by their ids: what of their sources changed."""
+    ended: dict[Any, TrialSpec] = {
+        _without_sources(record.spec): record.spec for record in records if record.status != Status.INTERRUPTED
+    }
+    known = {record.trial_id for record in records}
+    found = {}
+    for trial in trials:
+        before = None if trial.spec.trial_id in known else ended.get(_without_sources(trial.spec))
+        if before is not None:
+            found[trial.spec.trial_id] = "; ".join(_changes(before, trial.spec))
+    return found
+
+
+def _changes(before: TrialSpec, now: TrialSpec) -> Iterator[str]:
+    for kind, old, new in (
+        ("architecture", before.architecture, now.architecture),
+        ("data set", before.dataset, now.dataset),
+    ):
+        if old.source_hash != new.source_hash:
+            yield f"the file of {kind} {new.name} has changed"
+        for name in sorted({*old.modules, *new.modules}):
+            if old.modules.get(name) != new.modules.get(name):
+                module = name.removeprefix(".")
+                yield f"{module}, which {kind} {new.name} imports, has changed"
+    if before.data_fingerprint != now.data_fingerprint:
+        yield f"the images of data set {now.dataset.name} have changed"
+
+
+def _without_sources(spec: TrialSpec) -> Any:
+    parts = [spec.architecture.label, spec.dataset.label, spec.recipe, spec.precision, spec.backend]
+    return *parts, spec.devices, spec.seed
+
+
+def _trial(choice: Choice, data: Prepared) -> Trial:
     spec = TrialSpec(
-        architecture=_plugin_spec(architecture),
-        dataset=_plugin_spec(source.choice),
+        architecture=_plugin_spec(choice.architecture),
+        dataset=_plugin_spec(choice.source.choice),
         data_fingerprint=data.info.fingerprint,
-        recipe=request.recipe,
-        precision=request.precision,
-        backend=request.backend,
-        seed=seed,
+        recipe=choice.recipe,
+        precision=choice.precision,
+        backend=choice.backend,
+        devices=choice.devices,
+        seed=choice.seed,
     )
-    return Trial(spec, architecture.plugin, source, data)
+    return Trial(spec, choice.architecture.plugin, choice.source, data)
 
 
 def _plugin_spec(choice: PluginChoice) -> PluginSpec:
@@ -123,13 +168,20 @@ def _plugin_spec(choice: PluginChoice) -> PluginSpec:
         label=choice.label,
         parameters=dict(choice.parameters),
         source_hash=choice.plugin.source_hash,
+        modules=dict(choice.plugin.modules.hashes),
     )
 
 
-def _check_batch_size(recipe: Recipe, source: DataSource, info: DataInfo) -> None:
+def _check_batch_size(choice: Choice, info: DataInfo) -> None:
+    recipe, label = choice.recipe, choice.source.choice.label
     images = info.counts["train"] - held_out(info.counts, recipe.validation_fraction)
     if recipe.batch_size > images:
         raise UsageError(
-            f"a batch of {recipe.batch_size} is larger than the {images} training images of {source.choice.label} "
+            f"a batch of {recipe.batch_size} is larger than the {images} training images of {label} "
             f"(of {info.counts['train']}, the rest is held out for validation). Set a smaller --batch-size."
+        )
+    if recipe.batch_size % choice.devices:
+        raise UsageError(
+            f"a batch of {recipe.batch_size} cannot be shared out evenly over {choice.devices} devices. Set a "
+            f"--batch-size that is a multiple of {choice.devices}; it is the batch of all devices together."
         )

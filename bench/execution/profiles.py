@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable
 
 from bench.environment import Environment
-from bench.execution.planning import Trial
 from bench.records import TrialRecord
 from bench.spec import TrialSpec
 
@@ -14,31 +13,37 @@ PROFILED = "model_file_bytes"  # a figure that every full measurement has
 
 
 class Profiles:
-    """Which architectures have been measured in full already: in this environment, in the same setting, any seed.
+    """Which architectures have been measured in full already: in the same environment and setting, with any seed.
 
-    Trials that are about to run again do not count, as their new attempt replaces the old one.
+    Trials that are about to run again (`again`, their ids) do not count, as their new attempt replaces the old one.
     """
 
-    def __init__(
-        self, environment: Environment, records: Sequence[TrialRecord], todo: Sequence[Trial], *, wanted: bool
-    ) -> None:
-        self.environment, self.wanted = environment, wanted
+    def __init__(self, records: Iterable[TrialRecord], again: set[str], *, wanted: bool) -> None:
+        self.wanted = wanted
         self.known: set[Hashable] = set()
-        again = {trial.spec.trial_id for trial in todo}
+        self.reserved: dict[Hashable, str] = {}
         for record in records:
-            if record.trial_id not in again:
-                self.note(record)
+            if record.trial_id not in again and PROFILED in record.metrics:
+                self.known.add(_key(record.spec, record.environment))
 
-    def is_missing(self, spec: TrialSpec) -> bool:
-        """Return whether the trial is to be measured in full: nothing like it has been."""
-        return self.wanted and self._key(spec) not in self.known
+    def is_missing(self, spec: TrialSpec, environment: Environment) -> bool:
+        """Return whether the trial is to be measured in full: nothing like it has been, or is about to be."""
+        return self.wanted and _key(spec, environment) not in self.known
+
+    def reserve(self, spec: TrialSpec, environment: Environment) -> None:
+        """Remember that a trial is being measured in full, so that no other is meanwhile."""
+        key = _key(spec, environment)
+        self.known.add(key)
+        self.reserved[key] = spec.trial_id
 
     def note(self, record: TrialRecord) -> None:
-        """Remember a record that has what is measured once."""
-        here, there = self.environment, record.environment
-        if PROFILED in record.metrics and (here.machine, here.software) == (there.machine, there.software):
-            self.known.add(self._key(record.spec))
+        """See how a trial has ended: where it was to be measured in full, and was not, another is to be."""
+        if PROFILED not in record.metrics:
+            key = _key(record.spec, record.environment)
+            if self.reserved.get(key) == record.trial_id:
+                self.known.discard(key)
 
-    @staticmethod
-    def _key(spec: TrialSpec) -> Hashable:
-        return dataclasses.replace(spec, seed=0).trial_id
+
+def _key(spec: TrialSpec, environment: Environment) -> Hashable:
+    place = environment.machine, environment.cores_used, environment.software
+    return (*place, dataclasses.replace(spec, seed=0).trial_id)

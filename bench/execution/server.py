@@ -1,39 +1,53 @@
 """A process that has imported a backend, and forks a fresh process for each piece of work.
 
 A fork takes milliseconds where an import takes many seconds; whatever the work does to its process dies with it. The
-fork server belongs to a supervisor (`bench.execution.supervisor`), one for each backend.
+process that forks is `bench.execution.supervisor`, one for each backend; here is the command's side of it.
 """
 
 from __future__ import annotations
 
 import atexit
 import importlib.util
+import itertools
 import os
 import pickle
 import signal
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing.connection import Pipe, wait
-from pathlib import Path
+from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
 
 from bench.environment import BACKENDS
-from bench.errors import BackendError
+from bench.errors import BackendError, StoppedError
+from bench.execution.children import POLITE_SECONDS
 from bench.execution.signals import uninterrupted
-from bench.execution.supervisor import POLITE_SECONDS, check_preload
-from bench.execution.work import Failure, Message, ServerDiedError, WorkDiedError, WorkFailedError
+from bench.execution.work import (
+    End,
+    Event,
+    Failure,
+    Limits,
+    Message,
+    Order,
+    Place,
+    ServerDiedError,
+    WorkDiedError,
+    WorkFailedError,
+    WorkStoppedError,
+)
 
 LOG_LINES, LOG_BYTES = 15, 20_000
-PATIENCE_SECONDS = 3 * POLITE_SECONDS
+PATIENCE_SECONDS = 2 * POLITE_SECONDS
 PROGRAM = "from bench.execution.supervisor import main; main({descriptor})"
+NUMBERS = itertools.count(1)  # of pieces of work, whichever server does them
 
 
 class ForkServer:
-    """A backend's fork server. The supervisor starts with the first work, serves every `ForkServer` of this process
-    with the same backend, and ends with this process.
+    """A backend's fork server. Its process starts with the first work, serves every `ForkServer` of this process with
+    the same backend, and ends with this process.
     """  # noqa: D205
 
     def __init__(self, backend: str = "tensorflow") -> None:
@@ -41,7 +55,7 @@ class ForkServer:
         self.title = BACKENDS[backend].title
 
     def run(
-        self, function: Callable[..., Any], *arguments: Any, on_event: Callable[[Any], None], log: Path | None = None
+        self, function: Callable[..., Any], *arguments: Any, on_event: Callable[[Any], None], place: Place = Place()
     ) -> Any:
         """Call `function(*arguments, send)` in a fresh fork, pass on what it sends, and return what it returns.
 
@@ -49,7 +63,7 @@ class ForkServer:
             function: a module's function; its last parameter takes a function that sends an event.
             arguments: picklable.
             on_event: called in this process with each event.
-            log: where the fork's output goes; without one, into the server's own log.
+            place: where it runs.
 
         Raises:
             BenchError: as raised by the function.
@@ -59,8 +73,48 @@ class ForkServer:
             BackendError: the backend is not installed, or the server could not import it.
 
         """
+        number = self.submit(function, *arguments, place=place)
+        supervisor = _supervisor(self.backend)
+        try:
+            while True:
+                message = supervisor.next_of(number)
+                if isinstance(message, End):
+                    break
+                on_event(message.value)
+        except BaseException:  # Ctrl-C, or whoever reads our output has gone
+            supervisor.abandon(number)
+            raise
+        if message.error is not None:
+            raise message.error
+        return message.result
+
+    def submit(
+        self, function: Callable[..., Any], *arguments: Any, place: Place = Place(), limits: Limits = Limits()
+    ) -> int:
+        """Start a piece of work, and return its number: what it sends, and its end, come with `receive`."""
         self.check()
-        return _supervisor(self.backend).run(function, arguments, on_event, log)
+        number = next(NUMBERS)
+        call = pickle.dumps((function, arguments))
+        _supervisor(self.backend).submit(number, Order(call, place, limits))
+        return number
+
+    def receive(self) -> list[Event | End]:
+        """Return what has arrived of all submitted work, without waiting. Work whose server died has ended with it."""
+        return _supervisor(self.backend).receive()
+
+    @property
+    def connection(self) -> Connection | None:
+        """What to wait on for something to arrive; None where that has already happened."""
+        supervisor = _supervisor(self.backend)
+        return None if supervisor.inbox else supervisor.connection
+
+    def stop(self, number: int) -> None:
+        """Ask a piece of work to save what it has and to end; it is killed if it does not."""
+        _supervisor(self.backend).tell(Message.STOP, number)
+
+    def kill(self, number: int) -> None:
+        """End a piece of work at once."""
+        _supervisor(self.backend).tell(Message.KILL, number)
 
     def start(self) -> None:
         """Start importing the backend, without waiting for it.
@@ -81,15 +135,12 @@ class ForkServer:
         """
         self.start()
         supervisor = _supervisor(self.backend)
-        if supervisor.checked:
-            return
         try:
-            missing = supervisor.run(_check, (), lambda _: None, None)
-        except (ServerDiedError, WorkDiedError, WorkFailedError) as error:
-            raise BackendError(f"{self.title} cannot be started: {error}\n{supervisor.last_lines()}") from error
-        if missing:
-            raise BackendError(f"{self.title} cannot be imported: {missing}\n{supervisor.last_lines()}")
-        supervisor.checked = True
+            problem = supervisor.wait_until_ready()
+        except ServerDiedError as error:
+            raise BackendError(f"{self.title} cannot be started: {error}") from error
+        if problem:
+            raise BackendError(f"{self.title} cannot be imported: {problem}\n{supervisor.last_lines()}")
 
 
 def require_installed(backend: str) -> None:
@@ -99,15 +150,13 @@ def require_installed(backend: str) -> None:
         raise BackendError(f"--backend {backend} needs {about.title}, which is not installed: {about.install}")
 
 
-class _GoneError(Exception):
-    """The supervisor has died."""
-
-
 class _Supervisor:
-    """A supervisor process, and the pipe to it. `pending` says whether it owes an answer."""
+    """A supervisor process, and the pipe to it. `running` holds the limits of each work that has not ended."""
 
     def __init__(self, backend: str) -> None:
-        self.checked = self.pending = False
+        self.problem: str | None = None
+        self.running: dict[int, Limits] = {}
+        self.inbox: deque[Event | End] = deque()
         self.log = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - as long as this object
         self.connection, theirs = Pipe()
         self.process = subprocess.Popen(  # noqa: S603
@@ -122,63 +171,81 @@ class _Supervisor:
         theirs.close()
         atexit.register(self.end)
 
-    def run(self, function: Callable[..., Any], arguments: Any, on_event: Callable[[Any], None], log: Any) -> Any:
-        work = pickle.dumps((function, arguments, None if log is None else str(log.resolve())))
-        try:
-            self._send(Message.RUN + work)
-            kind, value = self._answer(on_event)
-        except _GoneError as error:  # the next work starts another
-            raise self._died() from error
-        except BaseException:  # Ctrl-C, or whoever reads our output has gone
-            self._stop()
-            raise
-        if kind == Message.DIED:
-            raise self._died() if value is None else WorkDiedError(value)
-        if kind == Message.FAILURE:
-            _raise(value)
-        return value
-
-    def _answer(self, on_event: Callable[[Any], None]) -> tuple[bytes, Any]:
-        """Pass events on until something else comes."""
-        while True:
+    def wait_until_ready(self) -> str:
+        """Return why the backend cannot be imported, or an empty string."""
+        while self.problem is None:
             wait([self.connection])
-            message = self._receive()
-            kind, value = message[:1], pickle.loads(message[1:])  # noqa: S301 - from our own fork
-            if kind != Message.EVENT:
-                return kind, value
-            on_event(value)
+            self._read_one()
+            if not self.is_alive():
+                raise self._death()
+        return self.problem
 
-    def _send(self, message: bytes) -> None:
+    def submit(self, number: int, order: Order) -> None:
+        self.running[number] = order.limits
+        self.tell(Message.RUN, number, order)
+
+    def tell(self, what: str, number: int, value: Any = None) -> None:
+        if number not in self.running:
+            return
         try:
             with uninterrupted():  # half a message would be lost
-                self.connection.send_bytes(message)
-                self.pending = True
-        except OSError as error:
-            raise _GoneError from error
+                self.connection.send((what, number, value))
+        except OSError:
+            self._bury()
 
-    def _receive(self) -> bytes:
+    def receive(self) -> list[Event | End]:
+        while self.is_alive() and self.connection.poll():
+            self._read_one()
+        arrived = list(self.inbox)
+        self.inbox.clear()
+        return arrived
+
+    def next_of(self, number: int) -> Event | End:
+        """Wait for what comes next of one piece of work; what comes of others waits in the inbox."""
+        while True:
+            for message in self.inbox:
+                if message.number == number:
+                    self.inbox.remove(message)
+                    return message
+            wait([self.connection])
+            self._read_one()
+
+    def abandon(self, number: int) -> None:
+        """End a piece of work, and drop its last words. What is still importing, or does not answer, is killed."""
+        with uninterrupted():
+            self.tell(Message.STOP, number)
+            while number in self.running and self.is_alive() and self.connection.poll(PATIENCE_SECONDS):
+                self._read_one()
+            if number in self.running:
+                self.end()
+            self.inbox = deque(message for message in self.inbox if message.number != number)
+
+    def _read_one(self) -> None:
         try:
             with uninterrupted():
-                message = self.connection.recv_bytes()
-                self.pending = message[:1] == Message.EVENT
-        except (EOFError, OSError) as error:
-            raise _GoneError from error
-        return message
+                what, number, value = self.connection.recv()
+        except (EOFError, OSError):
+            self._bury()
+            return
+        if what == Message.READY:
+            self.problem = value
+        elif what == Message.EVENT:
+            self.inbox.append(Event(number, pickle.loads(value)))  # noqa: S301 - from our own fork
+        else:
+            self.inbox.append(_end(number, what, *value, self.running.pop(number)))
 
-    def _stop(self) -> None:
-        """End the running work; its last words are dropped. What is still importing, or does not answer, is killed."""
-        with uninterrupted():
-            if self.pending and self.checked:
-                with suppress(_GoneError):
-                    self._send(Message.CANCEL)
-                    while self.pending and self.connection.poll(PATIENCE_SECONDS):
-                        self._receive()
-            if self.pending:
-                self.end()
+    def _bury(self) -> None:
+        """The supervisor has died: whatever it was doing has ended."""
+        death = self._death()
+        self.inbox.extend(End(number, error=death) for number in self.running)
+        self.running.clear()
 
-    def _died(self) -> ServerDiedError:
+    def _death(self) -> ServerDiedError:
         self.end()
         return ServerDiedError(f"the process that forks trials has died. Its last lines:\n{self.last_lines()}")
+
+    def is_alive(self) -> bool:
+        return not self.connection.closed
 
     def end(self) -> None:
         """End the supervisor with all its processes, also one that is still importing."""
@@ -188,7 +255,6 @@ class _Supervisor:
                 os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.connection.close()
-        self.pending = False
 
     def last_lines(self) -> str:
         size = self.log.seek(0, os.SEEK_END)
@@ -196,13 +262,28 @@ class _Supervisor:
         return "\n".join(written.splitlines()[-LOG_LINES:])
 
 
+def _end(number: int, what: str, value: Any, cause: Any, limits: Limits) -> End:
+    """Return how a piece of work ended. What it answered counts, though it was to be ended, where it is a result."""
+    if what == Message.RESULT:
+        return End(number, pickle.loads(value))  # noqa: S301 - from our own fork
+    failure: Failure | None = pickle.loads(value) if what == Message.FAILURE else None  # noqa: S301 - likewise
+    if cause:
+        last_words = failure.message if failure and isinstance(failure.error, StoppedError) else ""
+        return End(number, error=WorkStoppedError(cause, limits, last_words))
+    if failure is None:
+        return End(number, error=WorkDiedError(value))
+    error = failure.error or WorkFailedError(failure)
+    error.add_note(failure.traceback)
+    return End(number, error=error)
+
+
 _SUPERVISORS: dict[str, _Supervisor] = {}
 
 
 def _supervisor(backend: str) -> _Supervisor:
-    """Return the backend's supervisor, a new one where there is none or it has died."""
+    """Return the backend's supervisor; a new one where there is none, or it has died and that was told."""
     known = _SUPERVISORS.get(backend)
-    if known is None or known.process.poll() is not None:
+    if known is None or (known.process.poll() is not None and not known.inbox and not known.running):
         _SUPERVISORS[backend] = known = _Supervisor(backend)
     return known
 
@@ -213,13 +294,3 @@ def _environment(backend: str) -> dict[str, str]:
     path = os.pathsep.join(filter(None, sys.path))  # the same modules as here, and none from the working directory
     ours = {"KERAS_BACKEND": backend, "BENCH_BACKEND": backend, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
     return {**quiet, **careful, **os.environ, **ours}
-
-
-def _check(_send: Callable[[Any], None]) -> str:
-    return check_preload()
-
-
-def _raise(failure: Failure) -> None:
-    error = failure.error or WorkFailedError(failure)
-    error.add_note(failure.traceback)
-    raise error

@@ -1,149 +1,150 @@
-"""The process that owns a backend's fork server: it forks a process for each piece of work and passes its answer on.
+"""The process that has imported a backend, and forks a process for each piece of work: many at a time.
 
-Python's fork server is one object a process, so each backend needs such a process. What goes through here stays
-pickled: this process imports neither the backend nor the rest of bench.
-
-Messages are bytes, the first of which says what they are. From the command: RUN and CANCEL. To it: EVENT, and at the
-end of each piece of work one of RESULT, FAILURE, DIED, CANCELLED.
+Messages are (what, number of the work, value). From the command: RUN, STOP, KILL. To it: READY once, then for each
+work EVENTs and one of RESULT, FAILURE, DIED. What events and results hold stays pickled here.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import multiprocessing.connection
-import multiprocessing.forkserver
+import gc
+import importlib
 import os
-import pickle
+import select
 import signal
 import sys
 import threading
-import traceback
-from multiprocessing.connection import Connection
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
 
-from bench.errors import BenchError
-from bench.execution.work import Failure, Message
+from bench.execution.children import SAVING_SECONDS, Child, become_subreaper, end_strays
+from bench.execution.work import Cause, Message, Order
 
 PRELOAD = "bench.execution.preload"
-POLITE_SECONDS = 5.0
+TICK_SECONDS = 0.25
 
 
 def main(descriptor: int) -> None:
-    """Serve the command at the other end of a pipe until it is gone."""
+    """Import the backend, then serve the command at the other end of a pipe until it is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     command = Connection(descriptor)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([PRELOAD])
-    multiprocessing.forkserver.ensure_running()
-    while True:
-        try:
-            message = command.recv_bytes()
-        except (EOFError, OSError):
-            return
-        if message[:1] == Message.RUN:
-            _run(context, command, message[1:])
+    with _ending_with(command):
+        problem = _preload()
+    become_subreaper()
+    gc.freeze()  # else the first collection in each fork would copy what it shares with this process
+    supervisor = _Supervisor(command)
+    with suppress(BrokenPipeError, ConnectionResetError):
+        command.send((Message.READY, 0, problem))
+        supervisor.serve()
+    supervisor.end()
 
 
-def check_preload() -> str:
-    """Return why the preload failed (Python itself swallows that), or an empty string; called in a fork."""
-    if PRELOAD in sys.modules:
-        return ""
+def _preload() -> str:
+    """Import what every trial needs; return why that failed, or an empty string."""
     try:
-        __import__(PRELOAD)
+        importlib.import_module(PRELOAD)
     except ImportError as error:
         return str(error)
-    return "the fork server has not preloaded it"
-
-
-def _run(context: Any, command: Connection, work: bytes) -> None:
-    ours, theirs = context.Pipe()
-    with ours:
-        process = context.Process(target=_child, args=(theirs, work), daemon=True)
-        try:
-            process.start()
-        except (EOFError, OSError):  # the server itself has died; the next work starts another
-            command.send_bytes(Message.DIED + pickle.dumps(None))
-            return
-        finally:
-            theirs.close()
-        answer = _relay(command, ours, process)
-        if answer[:1] != Message.DIED and answer[:1] != Message.CANCELLED:
-            process.join(POLITE_SECONDS)
-        _end(process)
-        command.send_bytes(answer)
-
-
-def _relay(command: Connection, child: Connection, process: Any) -> bytes:
-    """Pass on what the child sends; return its last message, or how it ended without one."""
-    while True:
-        ready = multiprocessing.connection.wait([command, child, process.sentinel])
-        if command in ready:  # it wants no answer any more, or is gone
-            _end(process)
-            if not _still_there(command):
-                sys.exit(0)
-            return Message.CANCELLED + pickle.dumps(None)
-        try:
-            message = child.recv_bytes() if child.poll() else b""
-        except (EOFError, OSError):  # killed in the middle of a message, say
-            message = b""
-        if not message:
-            process.join()
-            return Message.DIED + pickle.dumps(process.exitcode)
-        if message[:1] != Message.EVENT:
-            return message
-        command.send_bytes(message)
-
-
-def _still_there(command: Connection) -> bool:
-    try:
-        command.recv_bytes()
-    except (EOFError, OSError):
-        return False
-    return True
-
-
-def _end(process: Any) -> None:
-    """End the process if it still runs: SIGTERM, and after a moment SIGKILL."""
-    if process.exitcode is None:
-        process.terminate()
-        process.join(POLITE_SECONDS)
-    if process.exitcode is None:
-        process.kill()
-        process.join()
-
-
-def _child(connection: Connection, work: bytes) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command's to handle
-    threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
-
-    def send(event: Any) -> None:
-        connection.send_bytes(Message.EVENT + pickle.dumps(event))
-
-    try:
-        function, arguments, log = pickle.loads(work)  # noqa: S301 - from our own command
-        _redirect(log)
-        answer = Message.RESULT + pickle.dumps(function(*arguments, send))
     except Exception as error:
-        traceback.print_exc()
-        known = error if isinstance(error, BenchError) and type(error).__module__ == BenchError.__module__ else None
-        failure = Failure(type(error).__name__, str(error), traceback.format_exc(), known)  # a plugin's own stays there
-        answer = Message.FAILURE + pickle.dumps(failure)
-    connection.send_bytes(answer)
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
-def _redirect(log: str | None) -> None:
-    if log is None:
-        return
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    os.close(file)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+@contextmanager
+def _ending_with(command: Connection) -> Iterator[None]:
+    """End this process if the command goes while it is importing; afterwards no thread is left, for forks' sake."""
+    imported = threading.Event()
+    poll = select.poll()
+    poll.register(command.fileno(), select.POLLHUP)
 
+    def watch() -> None:
+        while not imported.wait(TICK_SECONDS):
+            if any(what & select.POLLHUP for _, what in poll.poll(0)):
+                os._exit(1)
 
-def _end_with_parent(connection: Connection) -> None:
-    """End this process when the parent is gone: it never sends anything, so there is only an end to read."""
+    thread = threading.Thread(target=watch)
+    thread.start()
     try:
-        connection.recv_bytes()
-    except (EOFError, OSError):
-        os._exit(1)
+        yield
+    finally:
+        imported.set()
+        thread.join()
+
+
+class _Supervisor:
+    def __init__(self, command: Connection) -> None:
+        self.command = command
+        self.children: dict[int, Child] = {}
+        self.woken, alarm = os.pipe()
+        for descriptor in (self.woken, alarm):
+            os.set_blocking(descriptor, False)
+        self.own = [command, self.woken, alarm]
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)  # a child that ends ends the wait below
+
+    def serve(self) -> None:
+        while True:
+            pipes = {child.pipe: child for child in self.children.values() if not child.pipe.closed}
+            ready = wait([self.command, self.woken, *pipes], TICK_SECONDS if self.children else None)
+            if self.command in ready and not self._obey():
+                return
+            for pipe in ready:
+                if isinstance(pipe, Connection) and pipe in pipes:
+                    self._pass_on(pipes[pipe])
+            if self.woken in ready:
+                os.read(self.woken, 4096)
+                self._reap()
+            for child in self.children.values():
+                child.enforce()
+
+    def end(self) -> None:
+        """End all work, at once: nobody waits for it any more."""
+        for child in self.children.values():
+            child.kill()
+        end_strays(())
+
+    def _obey(self) -> bool:
+        """Do what the command says; return whether it is still there."""
+        try:
+            what, number, value = self.command.recv()
+        except (EOFError, OSError):
+            return False
+        if what == Message.RUN:
+            assert isinstance(value, Order)
+            others = [child.pipe for child in self.children.values() if not child.pipe.closed]
+            self.children[number] = Child(number, value, [*self.own, *others])
+        elif number in self.children:
+            child = self.children[number]
+            child.kill(Cause.STOPPED) if what == Message.KILL else child.stop(Cause.STOPPED, SAVING_SECONDS)
+        return True
+
+    def _pass_on(self, child: Child) -> None:
+        value = child.receive()
+        if value is not None:
+            self.command.send((Message.EVENT, child.number, value))
+
+    def _reap(self) -> None:
+        ended = {}
+        with suppress(ChildProcessError):
+            while (pid_and_status := os.waitpid(-1, os.WNOHANG))[0]:
+                ended[pid_and_status[0]] = os.waitstatus_to_exitcode(pid_and_status[1])
+        for child in [each for each in self.children.values() if each.pid in ended]:
+            del self.children[child.number]
+            self._finish(child, ended[child.pid])
+
+    def _finish(self, child: Child, exit_code: int) -> None:
+        """Read what the process has still sent, end what it has left behind, and answer."""
+        while not child.pipe.closed and child.answer is None and child.pipe.poll():
+            self._pass_on(child)
+        left = child.end_session()
+        left |= end_strays(each.pid for each in self.children.values())
+        if left and child.place.log is not None:
+            with suppress(OSError), open(child.place.log, "a") as log:  # noqa: PTH123 - as it was opened
+                log.write("bench: processes that the trial had left behind were ended.\n")
+        child.pipe.close()
+        what, value = child.answer or (Message.DIED, exit_code)
+        self.command.send((what, child.number, (value, child.cause)))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

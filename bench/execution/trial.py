@@ -12,6 +12,7 @@ import numpy as np
 
 from bench.api import Splits
 from bench.backends.interface import Backend, Normalization, Objective, Steps, Task, load_backend
+from bench.checkpoints import Keeper
 from bench.data.cache import DataInfo, open_splits
 from bench.data.pipeline import PREFETCHED_BLOCKS, Resident, TrainingData, batches
 from bench.data.splits import Subset, divide, everything
@@ -33,6 +34,7 @@ from bench.measurement.windows import steady
 from bench.recipes import Recipe
 from bench.records import Outcome
 from bench.spec import TrialSpec
+from bench.stopping import StopRequest
 from bench.store import write_layers, write_predictions
 from bench.training import Report, Training, build_optimizer, learning_rate, skipped_steps, steps_per_block, train
 
@@ -67,9 +69,19 @@ def run_trial(job: TrialJob, send: Send) -> Outcome:
     Raises:
         TrialError: the trial cannot go on, with the reason for its record.
         DataError, PluginError: the images cannot be loaded, read or divided.
+        StoppedError: SIGTERM came; the training's state was saved before, or nothing is lost.
 
     """
+    stop = StopRequest()
+    with stop.listening():
+        return _run(job, send, stop)
+
+
+def _run(job: TrialJob, send: Send, stop: StopRequest) -> Outcome:
     spec, watch, backend = job.trial.spec, Stopwatch(), load_backend(job.trial.spec.backend)
+    keeper = Keeper(
+        job.checkpoint, job.checkpoint_key, job.checkpoint_seconds, send=send, stop=stop, phases=watch.seconds
+    )
     send(Phase("loading"))
     _prepare_process(spec, job.device, backend)
     with watch.phase("data"):
@@ -81,7 +93,8 @@ def run_trial(job: TrialJob, send: Send) -> Outcome:
     sharing, meter = SharingRecorder(job.device.uuid), EnergyMeter(job.device.uuid)
     sharing.start()
     meter.start()
-    trained = train(built.steps, built.rate, images.training, images.validation, _reporter(send, sharing, meter))
+    reporter = _reporter(send, sharing, meter)
+    trained = train(built.steps, built.rate, images.training, images.validation, reporter, keeper=keeper)
     energy, shared = meter.stop(), sharing.stop()
     speed = steady(trained.blocks)
     built.steps.finish()
@@ -105,7 +118,7 @@ def run_trial(job: TrialJob, send: Send) -> Outcome:
     metrics = {
         **score_metrics(scores, trained),
         **speed_metrics(speed, trained, shared),
-        **energy_metrics(energy),
+        **energy_metrics(energy, trained),
         **cost_metrics(cost, built.model),
         "peak_memory_bytes": peak_memory,
         **profiled,
@@ -223,6 +236,7 @@ def _resolved(job: TrialJob, images: Images, built: Built, trained: Training, ba
         "images_on_device": images.training.resident,
         "epochs": trained.epochs,
         "steps": trained.steps,
+        "continued_at_steps": trained.past.continued_at,
         "training_images": len(images.training.subset),
         "validation_images": len(images.validation) if images.validation else 0,
         "test_images": len(images.test),

@@ -2,21 +2,95 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
 
 from bench.errors import BenchError
 
 
 class Message:
-    """The first byte of a message, which says what it is."""
+    """What a message is: the first of its three parts. The others are the number of the work, and a value."""
 
-    RUN = b"r"
-    CANCEL = b"c"
-    EVENT = b"e"
-    RESULT = b"R"
-    FAILURE = b"F"
-    DIED = b"D"
-    CANCELLED = b"C"
+    RUN = "run"
+    STOP = "stop"
+    KILL = "kill"
+    READY = "ready"
+    EVENT = "event"
+    RESULT = "result"
+    FAILURE = "failure"
+    DIED = "died"
+
+
+class Cause(StrEnum):
+    """Why the supervisor ended a piece of work."""
+
+    NONE = ""
+    TIME = "time"
+    MEMORY = "memory"
+    DISK = "disk"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a piece of work may take; None: as much as there is.
+
+    Attributes:
+        seconds: of the wall clock.
+        memory_bytes: resident memory of its processes together.
+        disk_bytes: of all files in its folder.
+
+    """
+
+    seconds: float | None = None
+    memory_bytes: int | None = None
+    disk_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a piece of work runs.
+
+    Attributes:
+        cores: the processor's cores it may use; none named: all.
+        variables: environment variables that are set for it, before it touches a device.
+        folder: what it writes into, held against the limit.
+        log: where its output goes; without one, into the server's own log.
+
+    """
+
+    cores: tuple[int, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    folder: str | None = None
+    log: str | None = None
+
+
+@dataclass(frozen=True)
+class Order:
+    """A piece of work as the supervisor gets it: `call` is a pickled (function, arguments)."""
+
+    call: bytes
+    place: Place
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class Event:
+    """The work with this number has sent something."""
+
+    number: int
+    value: Any
+
+
+@dataclass(frozen=True)
+class End:
+    """The work with this number has ended, and so has its process: with a result, or with an error."""
+
+    number: int
+    result: Any = None
+    error: Exception | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +112,7 @@ class WorkFailedError(Exception):
 
 
 class ServerDiedError(Exception):
-    """The process that forks, or its supervisor, has died; whatever was asked for next starts another."""
+    """The process that forks has died; whatever was asked for next starts another."""
 
 
 class WorkDiedError(Exception):
@@ -47,3 +121,14 @@ class WorkDiedError(Exception):
     def __init__(self, exit_code: int) -> None:
         super().__init__(f"the process ended with exit code {exit_code}")
         self.exit_code = exit_code
+
+
+class WorkStoppedError(Exception):
+    """The work was ended from outside: it was told to stop, or went beyond a limit (`cause`).
+
+    `last_words` is the message of the error that it ended itself with; empty where it was killed.
+    """
+
+    def __init__(self, cause: Cause, limits: Limits, last_words: str = "") -> None:
+        super().__init__(f"the process was ended: {cause}")
+        self.cause, self.limits, self.last_words = cause, limits, last_words

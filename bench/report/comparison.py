@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bench.archive import read_predictions
+from bench.errors import StoreError
 from bench.records import Status, TrialRecord
 from bench.report.judgement import Judgement, SeedsNeeded, judge, seeds_needed
 from bench.report.statistics import mcnemar_p
-from bench.report.tables import COMPARABLE, NOTED, counted_trials, summarize
+from bench.report.tables import COMPARABLE, NOTED, summarize
+from bench.report.trials import counted_trials
 
 COSTS = ["train_images_per_second", "inference_images_per_second", "parameters", "macs", "peak_memory_bytes"]
 
@@ -28,8 +29,8 @@ class Side:
     """One architecture in one setting.
 
     `name` is its label, with the start of its file's hash where two versions of the file share the label. Accuracies
-    are fractions and predictions are files, by seed, of the trials that ended well; `failures` counts the others.
-    `costs` are means of `COSTS`, and `disturbed` says whether one of the speeds has a note.
+    are fractions and `predictions` the attempts' folders, by seed, of the trials that ended well; `failures` counts the
+    others. `costs` are means of `COSTS`, and `disturbed` says whether one of the speeds has a note.
     """
 
     label: str
@@ -144,7 +145,7 @@ def _side(trials: pd.DataFrame, name: str, results: Path) -> Side:
         name=name,
         accuracies={int(seed): float(value) for seed, value in _columns(ended_well, "seed", "test_accuracy")},
         predictions={
-            int(seed): results / "trials" / trial / attempt / "predictions.npz"
+            int(seed): results / "trials" / trial / attempt
             for seed, trial, attempt in _columns(ended_well, "seed", "trial_id", "attempt")
         },
         costs={cost: float(row[cost]) for cost in COSTS if pd.notna(row.get(cost))},
@@ -174,13 +175,13 @@ def _comparison(first: Side, second: Side, judgement: Judgement, difference: flo
 
 
 def compare_networks(seed: int, first: Path, second: Path) -> NetworkPair:
-    """Compare what two networks predicted, from their `predictions.npz`."""
+    """Compare what two networks predicted, from the `predictions.npz` in their attempts' folders."""
     try:
         (labels, predicted1), (other_labels, predicted2) = _read(first), _read(second)
     except FileNotFoundError:
         return NetworkPair(seed, reason="predictions are missing")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        return NetworkPair(seed, reason=f"predictions cannot be read: {type(error).__name__}")
+    except StoreError as error:
+        return NetworkPair(seed, reason=str(error))
     if not np.array_equal(labels, other_labels):
         return NetworkPair(seed, reason="the stored labels differ")
     right1, right2 = predicted1 == labels, predicted2 == labels
@@ -188,13 +189,10 @@ def compare_networks(seed: int, first: Path, second: Path) -> NetworkPair:
     return NetworkPair(seed, only_first, only_second, mcnemar_p(only_first, only_second))
 
 
-def _read(path: Path) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+def _read(attempt: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:
     """Return the labels and the predicted classes, (images,) each."""
-    with np.load(path) as stored:
-        labels, logits = stored["labels"], stored["logits"]
-    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
-        raise ValueError(f"logits {logits.shape} do not fit labels {labels.shape}")
-    return labels, logits.argmax(axis=1)
+    stored = read_predictions(attempt)
+    return stored.labels, stored.logits.argmax(axis=1)
 
 
 def to_json(sections: Sequence[Section]) -> list[dict[str, Any]]:

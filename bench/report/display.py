@@ -10,15 +10,19 @@ import pandas as pd
 from bench.report.tables import ACCURACY, COUNTS, NOTED
 
 SOURCES_SHOWN = {"source": ["architecture_source"], "data": ["dataset_source", "data_fingerprint"]}
-SETTING_SHOWN = ["recipe", "precision", "backend", "machine", "environment"]
+OF_SOURCES = [name for names in SOURCES_SHOWN.values() for name in names]
+SETTING_SHOWN = ["recipe", "precision", "backend", "devices", "machine", "cores_used", "environment"]
 MARK = "*"
 DISTURBED = "!"
-DISTURBED_NOTE = "a speed that never settled, or a machine that was shared; the trial's record says which"
+DISTURBED_NOTE = (
+    "a speed that never settled, or a machine that was shared, be it with other trials; the trial's record says which"
+)
+MARKUP = str.maketrans({each: f"\\{each}" for each in "\\|[]`"} | {"<": "&lt;", ">": "&gt;", "\n": " ", "\t": " "})
 MARK_NOTE = "the best of its setting, or not told from it by its seeds"
 
 
 def shared_facts(rows: pd.DataFrame) -> dict[str, str]:
-    """Return what all rows have in common of recipe, precision, backend, machine and environment."""
+    """Return what all rows have in common of recipe, precision, backend, hardware and environment."""
     return {column: str(rows.iloc[0][column]) for column in SETTING_SHOWN if rows[column].nunique() == 1}
 
 
@@ -53,6 +57,39 @@ def display_rows(rows: pd.DataFrame) -> pd.DataFrame:
     return shown.astype(str)
 
 
+def scaling_rows(scaled: pd.DataFrame) -> pd.DataFrame:
+    """Return the scaling table as text: a row an architecture and setting, two columns a number of devices.
+
+    Of the setting and the hashes of the sources, the columns in which rows differ.
+    """
+    varying = [name for name in (*SETTING_SHOWN, *OF_SOURCES) if name != "devices" and scaled[name].nunique() > 1]
+    shown: dict[tuple[Any, ...], dict[str, str]] = {}
+    counts = sorted(scaled["devices"].unique())
+    for row in scaled.to_dict("records"):
+        texts = shown.setdefault(tuple(row[name] for name in ("dataset", "architecture", *varying)), {})
+        mark = f" {DISTURBED}" if row["disturbed"] else ""
+        texts[_speed_heading(row["devices"])] = f"{_whole(row['train_images_per_second'])}{mark}"
+        if row["devices"] > 1 and pd.notna(row["efficiency"]):
+            texts[_efficiency_heading(row["devices"])] = f"{row['efficiency'] * 100:.0f} %"
+    names = ["data set", "architecture", *varying]
+    figures = [name for count in counts for name in (_speed_heading(count), _efficiency_heading(count))]
+    figures = [name for name in figures if any(name in texts for texts in shown.values())]
+    rows = [[*_shortened(names, key), *(texts.get(name, "") for name in figures)] for key, texts in shown.items()]
+    return pd.DataFrame(rows, columns=[*names, *figures]).astype(str)
+
+
+def _shortened(names: list[str], key: tuple[Any, ...]) -> list[str]:
+    return [str(value)[:7] if name in OF_SOURCES else str(value) for name, value in zip(names, key, strict=True)]
+
+
+def _speed_heading(devices: int) -> str:
+    return f"{devices} device{'s' * (devices != 1)} img/s"
+
+
+def _efficiency_heading(devices: int) -> str:
+    return f"{devices} devices efficiency"
+
+
 def mark_notes(rows: pd.DataFrame) -> dict[str, str]:
     """Return each mark that a row has, with what it means."""
     notes = {MARK: MARK_NOTE} if rows["among_best"].any() else {}
@@ -78,3 +115,8 @@ def _whole(value: float) -> str:
 
 def _fixed(value: float, digits: int) -> str:
     return "" if pd.isna(value) else f"{value:,.{digits}f}"
+
+
+def markdown_text(value: object) -> str:
+    """Return a text as Markdown shows it as it is: no markup, no HTML, and within one cell of a table."""
+    return str(value).translate(MARKUP)

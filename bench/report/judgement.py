@@ -5,12 +5,21 @@ docs/methodology.md, "Comparing architectures", says what they mean. Values are 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bench.report.statistics import Spread, WelchTest, holm, pooled_spread, values_needed, welch_test
+from bench.report.statistics import (
+    Spread,
+    WelchTest,
+    holm,
+    mean_and_variance,
+    pooled_spread,
+    values_needed,
+    varies,
+    welch_p_values,
+    welch_test,
+)
 
 LEVEL = 0.05  # how likely any `better` or `worse` of a family may be, where there is no difference
 POWER = 0.8
@@ -74,19 +83,42 @@ def among_best(samples: Sequence[Accuracies]) -> list[bool | None]:
         None for all where no two samples can be tested, and None for a sample without values.
 
     """
-    pairs = list(itertools.combinations(range(len(samples)), 2))
-    judgements = judge([(samples[one], samples[other]) for one, other in pairs])
-    if not any(judgement.test for judgement in judgements):
-        return [None] * len(samples)
     repeated = [index for index, sample in enumerate(samples) if len(sample) > 1]
-    best = max(repeated, key=lambda index: sum(samples[index]) / len(samples[index]))
-    told = {
-        index
-        for pair, judgement in zip(pairs, judgements, strict=True)
-        for index in pair
-        if best in pair and judgement.verdict != Verdict.CANNOT_TELL
-    } - {best}
-    return [index not in told if samples[index] else None for index in range(len(samples))]
+    told = _told_from_best([samples[index] for index in repeated])
+    if told is None:
+        return [None] * len(samples)
+    losers = {repeated[index] for index in told}
+    return [index not in losers if sample else None for index, sample in enumerate(samples)]
+
+
+def _told_from_best(samples: Sequence[Accuracies]) -> set[int] | None:
+    """Return which samples `judge` tells from the one of highest mean; None where no two can be tested.
+
+    There are too many pairs of thousands of samples to judge each by itself. What Holm rejects is read off those
+    p-values that are at most `LEVEL` before they are adjusted.
+    """
+    import numpy as np
+
+    moments = [mean_and_variance(sample) for sample in samples]
+    mean, count = np.array([each[0] for each in moments]), np.array([len(sample) for sample in samples])
+    spreads = [variance if varies(sample) else 0.0 for sample, (_, variance) in zip(samples, moments, strict=True)]
+    part = np.array(spreads) / np.maximum(count, 1)
+    best = int(mean.argmax()) if len(samples) else 0
+    small, against, tests = [np.empty(0)], {}, 0
+    for one in range(len(samples) - 1):
+        p_values = welch_p_values(mean, part, count, one)
+        tests += int((~np.isnan(p_values)).sum())
+        small.append(p_values[p_values <= LEVEL])
+        if one < best:
+            against[one] = p_values[best - one - 1]
+        elif one == best:
+            against |= dict(enumerate(p_values, best + 1))
+    if not tests:
+        return None
+    rising = np.sort(np.concatenate(small))
+    rejected = np.logical_and.accumulate(rising * (tests - np.arange(len(rising))) <= LEVEL)
+    critical = rising[rejected][-1] if rejected.any() else -1.0
+    return {index for index, p_value in against.items() if p_value <= critical}
 
 
 def seeds_needed(first: Accuracies, second: Accuracies, difference: float) -> SeedsNeeded | None:

@@ -59,7 +59,7 @@ def section_title(section: Section, sections: Sequence[Section]) -> str:
 
 
 def shared_setting(sections: Sequence[Section]) -> str:
-    """Return what all sections share of recipe, precision, backend, machine and environment."""
+    """Return what all sections share of recipe, precision, backend, hardware and environment."""
     shared = [name for name in SETTING_SHOWN if len({each.setting[name] for each in sections}) == 1]
     return "; ".join(f"{name} {sections[0].setting[name]}" for name in shared)
 

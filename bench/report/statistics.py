@@ -8,6 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 LARGEST_SHIFT = 30.0  # the power is 1 to two digits before; beyond, scipy's noncentral t loses digits
 ONE_SIDED_SHIFT = 5.0  # beyond, the far tail is below 1e-6, and scipy's may be nan
@@ -73,11 +77,38 @@ def welch_test(first: Sequence[float], second: Sequence[float], confidence: floa
     (mean1, variance1), (mean2, variance2) = mean_and_variance(first), mean_and_variance(second)
     part1, part2 = variance1 / len(first), variance2 / len(second)
     error = math.sqrt(part1 + part2)
-    degrees = (part1 + part2) ** 2 / (part1**2 / (len(first) - 1) + part2**2 / (len(second) - 1))
+    if not error:  # values so near to each other that their squares are not
+        return None
+    share = part1 / (part1 + part2)
+    degrees = 1 / (share**2 / (len(first) - 1) + (1 - share) ** 2 / (len(second) - 1))
     difference = mean1 - mean2
     half = float(special.stdtrit(degrees, (1 + confidence) / 2)) * error
     p_value = 2 * float(special.stdtr(degrees, -abs(difference) / error))
     return WelchTest(difference, difference - half, difference + half, p_value)
+
+
+def welch_p_values(
+    mean: npt.NDArray[Any], part: npt.NDArray[Any], count: npt.NDArray[Any], one: int
+) -> npt.NDArray[Any]:
+    """Return the p-values of `welch_test` of sample `one` against each later one; nan where there is no spread.
+
+    Args:
+        mean: of each sample.
+        part: variance of each sample / its number of values; 0 where its values are all the same.
+        count: number of values of each sample, two at least.
+        one: which sample.
+
+    """
+    import numpy as np
+    from scipy import special
+
+    later = slice(one + 1, None)
+    both = part[one] + part[later]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = part[one] / both
+        degrees = 1 / (share**2 / (count[one] - 1) + (1 - share) ** 2 / (count[later] - 1))
+        p_values: npt.NDArray[Any] = 2 * special.stdtr(degrees, -np.abs(mean[one] - mean[later]) / np.sqrt(both))
+    return p_values
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
