@@ -35,6 +35,8 @@ NUMBERS = (  # figures that tables calculate with; the others may be anything
     *("product_activations", "model_file_bytes", "peak_memory_bytes", "training_energy_joules"),
 )
 NOTES = ("timing_notes", "profile_notes")
+LINK = "is a symbolic link, which could lead out of the results folder"
+MEND = "Mend that, or move it away; the rest is used. The results folder itself may be a link."
 MOVE = "Move its folder away to be rid of this message; the other records are used."
 NO_ARCHIVE = b"PK\x06\x07"  # of a zip file with more or larger members than `write_predictions` makes
 
@@ -96,7 +98,11 @@ def read_predictions(folder: Path) -> Predictions:
 
 def _problem(path: str, error: BaseException) -> str:
     advice = "Update bench to read it." if isinstance(error, _NewerError) else MOVE
-    return f"{printable(path)} {_words(error)}. {advice}"
+    return f"{_shown(path)} {_words(error)}. {advice}"
+
+
+def _shown(path: str) -> str:
+    return printable(path).replace("\n", "\\n")
 
 
 def _words(error: BaseException) -> str:
@@ -106,11 +112,8 @@ def _words(error: BaseException) -> str:
         return "takes more memory than there is"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror}"
-    text = (
-        printable(str(error))
-        if type(error) in (ValueError, _NewerError)
-        else f"cannot be read: {printable(str(error))}"
-    )
+    ours = type(error) in (ValueError, _NewerError)
+    text = printable(str(error) if ours else f"cannot be read: {str(error) or type(error).__name__}")
     return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]} ..."
 
 
@@ -119,27 +122,41 @@ def _words(error: BaseException) -> str:
 
 def _attempts(root: str, wanted: set[str] | None, problems: list[str]) -> Iterator[tuple[str, str]]:
     """Yield (attempt, trial) of each folder; hidden ones are being made, or are somebody else's."""
-    for trial in _folders(root, problems):
-        if wanted is None or trial in wanted:
-            for attempt in _folders(f"{root}/{trial}", problems):
-                yield attempt, trial
+    if _is_link(root, problems):
+        return
+    for trial in _folders(root, problems) if wanted is None else sorted(filter(_is_name, wanted)):
+        for attempt in _folders(f"{root}/{trial}", problems):
+            yield attempt, trial
+
+
+def _is_link(path: str, problems: list[str]) -> bool:
+    link = os.path.islink(path)  # noqa: PTH114 - as above
+    if link:
+        problems.append(f"{_shown(path)} {LINK}, and is not followed. {MEND}")
+    return link
+
+
+def _is_name(text: str) -> bool:
+    return text != "" and text[0] != "." and "/" not in text
 
 
 def _folders(path: str, problems: list[str]) -> Iterator[str]:
+    """Yield the names of the folders in a folder; a link is a problem, be it the folder itself."""
+    if _is_link(path, problems):
+        return
     try:
-        if os.path.islink(path):  # noqa: PTH114 - as above
-            raise OSError(0, "it is a symbolic link, which could lead out of the results folder, and is not followed")
         with os.scandir(path) as entries:
-            found = [(each.name, each.is_symlink() or each.is_dir()) for each in entries if each.name[0] != "."]
+            found = [(each.name, each.is_symlink(), each.is_dir()) for each in entries if each.name[0] != "."]
     except FileNotFoundError:
         return
     except OSError as error:
-        problems.append(
-            f"{printable(path)} cannot be listed: {error.strerror}. Mend that, or move it away; the rest is used. "
-            "The results folder itself may be a link."
-        )
+        problems.append(f"{_shown(path)} cannot be listed: {error.strerror}. {MEND}")
         return
-    yield from (name for name, is_folder in found if is_folder)
+    for name, is_link, is_folder in found:
+        if is_link:
+            problems.append(f"{_shown(f'{path}/{name}')} {LINK}, and is not followed. {MEND}")
+        elif is_folder:
+            yield name
 
 
 def _read_file(path: str, most: int) -> bytes:
@@ -150,15 +167,15 @@ def _read_file(path: str, most: int) -> bytes:
 def _open_regular(path: str, most: int) -> BinaryIO:
     """Open a regular file of at most so many bytes; anything else is refused before it is read, or waited for."""
     try:
-        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if os.path.islink(path):  # noqa: PTH114 - as above
-            raise ValueError("is a symbolic link, which could lead out of the results folder") from error
+            raise ValueError(LINK) from error
         raise
-    facts = os.fstat(file.fileno())
+    facts = os.fstat(number)
     if stat.S_ISREG(facts.st_mode) and facts.st_size <= most:
-        return file
-    file.close()
+        return os.fdopen(number, "rb")
+    os.close(number)
     if not stat.S_ISREG(facts.st_mode):
         raise ValueError("is not a file")
     raise ValueError(f"has {facts.st_size:,} bytes, more than the {most:,} that are read")
@@ -251,9 +268,7 @@ def _member(stored: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
     """Return one array, after its header was held against the member's size."""
     entry = stored.getinfo(f"{name}.npy")
     if entry.file_size > MOST_PREDICTION_BYTES:
-        raise ValueError(
-            f"has {entry.file_size:,} bytes of {name}, more than the {MOST_PREDICTION_BYTES:,} that are read"
-        )
+        raise ValueError(f"has {entry.file_size:,} bytes of {name}, more than {MOST_PREDICTION_BYTES:,}")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"has {name} in a compression that NumPy does not write")
     with stored.open(entry) as member:

@@ -104,7 +104,8 @@ def skipped_steps(optimizer: Any, steps: int) -> int:
     Raises:
         DivergedError: it was more than half of them, so that nothing has really been trained.
     """
-    skipped = steps - int(getattr(optimizer, "inner_optimizer", optimizer).iterations)
+    iterations = getattr(optimizer, "inner_optimizer", optimizer).iterations
+    skipped = steps - int(keras.ops.convert_to_numpy(iterations))
     if skipped > steps / 2:
         raise DivergedError(
             f"{skipped} of {steps} steps had gradients that are not finite in float16, and were skipped."

@@ -1,9 +1,9 @@
 """How long reading and tabulating thousands of records takes, and how much memory: what `bench report` does.
 
 Records are made up in a temporary folder: as many fields and bytes as real ones that were measured in full have, 20
-architectures on 5 data sets with as many recipes as it takes, 5 seeds each. Then `bench report` runs as a whole; a fresh
-process does the same part by part, without the start of Python; another reads the records of all these trials by their
-names, as planning does. Peak memory is each process's own.
+architectures on 5 data sets with as many recipes as it takes, 5 seeds each. Then `bench report` runs as a whole; a
+fresh process does the same part by part, without the start of Python; another reads the records of all these trials by
+their names, as planning does. Peak memory is each process's own.
 
 Targets for 10,000 records, on a quiet machine: at most 10 s and 1 GB for the report, at most 5 s for planning's check.
 

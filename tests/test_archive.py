@@ -258,8 +258,9 @@ def test_a_linked_folder_is_not_followed(tmp_path, level):
     (results / level).symlink_to(elsewhere / level)
     archive = read_records(results)
     assert archive.records == ()
+    assert archive == read_records(results, [RECORD.trial_id])
     (problem,) = archive.problems
-    assert problem.startswith(f"{results / level} cannot be listed: it is a symbolic link, which could lead out of")
+    assert problem.startswith(f"{results / level} is a symbolic link, which could lead out of the results folder, and")
 
 
 def test_the_results_folder_itself_may_be_a_link(tmp_path):
@@ -315,7 +316,7 @@ def test_control_characters_come_out_as_escapes(tmp_path):
 def test_a_folder_with_a_wild_name_is_named_in_printable_characters(tmp_path):
     put(tmp_path, "{", trial="\x1b[2J[red]\n\udcff")
     (problem,) = read_records(tmp_path).problems
-    assert problem.replace("\n", "").isprintable()
+    assert problem.isprintable()
     assert "[red]" in problem
 
 
@@ -399,7 +400,8 @@ def places(value, path=()):
 def test_whatever_is_changed_in_records_is_a_problem_or_tabulates(tmp_path_factory, changes, cut):
     folder = tmp_path_factory.mktemp("mutated")
     value = json.loads(json.dumps(PLAIN))
-    for index, new, action in changes:
+    for index, drawn, action in changes:
+        new = json.loads(json.dumps(drawn))
         every = [path for path in places(value) if path]
         *outer, name = every[index % len(every)]
         inner = value
@@ -485,7 +487,7 @@ def test_an_array_that_would_take_gigabytes_is_not_decompressed(tmp_path):
     entry = content.rindex(b"PK\x01\x02")
     content[entry + 24 : entry + 28] = struct.pack("<I", MOST_PREDICTION_BYTES + 1)  # its decompressed size
     path.write_bytes(content)
-    with pytest.raises(StoreError, match=r"bytes of logits, more than the 1,073,741,824 that are read"):
+    with pytest.raises(StoreError, match=r"bytes of logits, more than 1,073,741,824"):
         read_predictions(tmp_path)
 
 

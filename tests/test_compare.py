@@ -138,6 +138,23 @@ def test_the_mark_is_on_the_best_and_what_is_not_told_from_it():
     assert among_best([far, best, near, [0.5], []]) == [False, True, True, True, None]  # nothing speaks against 0.5
 
 
+def test_the_mark_is_what_judging_every_pair_gives():
+    random = np.random.default_rng(0)
+    for _ in range(100):
+        samples = [random.normal(mean, 0.01, random.integers(0, 5)).tolist() for mean in random.uniform(0.7, 0.75, 6)]
+        pairs = [(one, other) for one in range(6) for other in range(one + 1, 6)]
+        judged = dict(zip(pairs, judge([(samples[one], samples[other]) for one, other in pairs]), strict=True))
+        if not any(each.test for each in judged.values()):
+            assert among_best(samples) == [None] * 6
+            continue
+        best = max((each for each in range(6) if len(samples[each]) > 1), key=lambda each: np.mean(samples[each]))
+        told = {
+            index for pair, each in judged.items() if best in pair and each.verdict != "cannot tell" for index in pair
+        }
+        expected = [index == best or index not in told if samples[index] else None for index in range(6)]
+        assert among_best(samples) == expected
+
+
 def test_without_two_rows_of_two_seeds_nothing_is_marked():
     assert among_best([[0.7], [0.9]]) == [None, None]
     assert among_best([[0.7, 0.8], [0.9]]) == [None, None]
@@ -576,7 +593,7 @@ def store(folder, label, accuracies, stored=None, **changes):
         attempt = Store(folder).begin(record.trial_id)
         if prediction is not None:
             write_predictions(attempt.folder, *prediction, np.zeros((4, 4)))
-        folders.append(attempt.commit(dataclasses.replace(record, attempt=attempt.name), []))
+        folders.append(attempt.commit(dataclasses.replace(record, attempt=attempt.name), [], keep_checkpoint=False))
     return folders
 
 

@@ -15,6 +15,7 @@ from bench.measurement.cost import LayerCost
 from bench.measurement.latency import BatchSpeed
 from bench.records import Reason, Status, TrialRecord
 from bench.report.comparison import NetworkPair
+from bench.report.scaling import SCALING
 from bench.report.tables import LEADERBOARD
 from bench.spec import PluginSpec, TrialSpec
 from tests.test_layering import ORDER, PACKAGE
@@ -73,6 +74,10 @@ def test_every_field_of_a_file_is_described_and_no_other(title, kinds):
 
 def test_every_column_of_the_leaderboard_is_described_and_no_other():
     assert described("## leaderboard.csv") == set(LEADERBOARD)
+
+
+def test_every_column_of_the_scaling_table_is_described_and_no_other():
+    assert described("## scaling.csv") == set(SCALING)
 
 
 def test_every_status_and_reason_is_described():

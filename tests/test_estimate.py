@@ -77,14 +77,14 @@ def test_the_same_setting_with_other_seeds_tells_most(plan_one):
 def test_the_same_architecture_on_the_same_images_is_scaled_by_the_images_to_train(plan_one):
     found = estimate(plan_one(epochs=50), [record_of(plan_one())])
     assert found.seconds == Figure(64 * 50 / 64.0 + 5.0, "speed of 1 record on these images")
-    assert found.memory_bytes == Figure(5 * 10**8, "the same model and batch size, trained otherwise")
+    assert found.memory_bytes == Figure(5 * 10**8, "1 record of the same model and batch size")
 
 
 def test_the_same_architecture_on_other_images_is_scaled_by_macs_too(plan_one):
     trial, before = plan_one(dataset="tiny_data:size=16"), plan_one()
     counts = {model_key(trial.spec): COUNTS, model_key(before.spec): dataclasses.replace(COUNTS, macs=500)}
     other = record_of(plan_one("tiny_net:units=4"), speed=10**6, macs=700)
-    found = estimate(trial, [record_of(before), other], counts)
+    found = estimate(trial, [record_of(before), other], {**recorded_counts([other]), **counts})
     assert found.seconds.value == pytest.approx(64 * 5 / (64.0 / 4) + 5.0)
     assert found.seconds.basis == "MACs at 0.000192 GFLOP/s, from 1 record of the architecture"
 
@@ -104,7 +104,7 @@ def test_without_records_the_peak_and_the_macs_tell(plan_one):
     found = estimate(trial, [], {model_key(trial.spec): COUNTS}, peak=1e9)
     assert found.seconds.value == pytest.approx(64 * 5 * 2_000 * FLOPS / (PEAK_SHARE * 1e9))
     assert found.seconds.basis == "MACs at 25% of the matrix-product peak of 1 GFLOP/s"
-    assert found.memory_bytes == Figure(16_000 + 19_200, "parameters and activations, the backend aside")
+    assert found.memory_bytes == Figure(16_000 + 19_200, "parameters and activations, backend aside")
     assert found.state_bytes == 2 * 3 * 4 * 1_000
 
 
@@ -132,7 +132,8 @@ def test_trials_of_other_machines_and_failed_ones_tell_nothing(plan_one, other):
 
 
 def test_records_without_speed_or_memory_are_left_aside(plan_one):
-    records = [record_of(plan_one(), speed=None, memory=None)]
+    records = [record_of(plan_one(), speed=None, memory=None, macs="many")]
+    assert recorded_counts(records) == {}
     found = estimate(plan_one(epochs=50), records)
     assert (found.seconds.value, found.memory_bytes.value) == (None, None)
     assert estimate(plan_one(seed=1), records).seconds.value == 10.0
@@ -160,18 +161,21 @@ def test_totals_of_trials_side_by_side(plan_one):
 
 
 def test_models_without_records_are_counted_in_forks(plan_one, plugins):
-    for name, line in (("broken", "raise ValueError"), ("deadly", "import os; os._exit(3)")):
+    faults = {"broken": "raise ValueError", "deadly": "import os; os._exit(3)", "endless": "while True: pass"}
+    for name, line in faults.items():
         text = (plugins / "architectures" / "tiny_net.py").read_text()
         (plugins / "architectures" / f"{name}.py").write_text(text.replace("    inputs =", f"    {line}\n    inputs ="))
     known = plan_one("tiny_net:units=2")
     architectures = discover("architecture", [plugins])
     small = plan_one()
-    trials = [known, small, plan_one(seed=1)]
-    for name in ("broken", "deadly"):
+    faulty = {}
+    for name in faults:
         spec = dataclasses.replace(small.spec.architecture, name=name, label=name)
         spec = dataclasses.replace(small.spec, architecture=spec)
-        trials.append(dataclasses.replace(small, spec=spec, architecture=architectures.plugins[name]))
+        faulty[name] = dataclasses.replace(small, spec=spec, architecture=architectures.plugins[name])
+    trials = [known, small, plan_one(seed=1), faulty["broken"], faulty["deadly"]]
     counts = count_missing(trials, {model_key(known.spec): COUNTS})
+    assert count_missing([faulty["endless"]], {}, seconds=1) == {}
     assert counts == {
         model_key(known.spec): COUNTS,
         model_key(small.spec): Counts(parameters=64 * 8 + 8 + 8 * 4 + 4, macs=64 * 8 + 8 * 4, activations=64 + 8 + 4),

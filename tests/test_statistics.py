@@ -8,9 +8,12 @@ from bench.report.statistics import (
     Spread,
     holm,
     mcnemar_p,
+    mean_and_variance,
     mean_interval,
     pooled_spread,
     values_needed,
+    varies,
+    welch_p_values,
     welch_power,
     welch_test,
 )
@@ -67,6 +70,23 @@ def test_an_interval_leaves_out_zero_where_the_test_says_so():
     for _ in range(500):
         test = welch_test(random.normal(0.01, 0.01, 3).tolist(), random.normal(0, 0.02, 4).tolist())
         assert (test.low <= 0 <= test.high) == (test.p_value >= 0.05)
+
+
+def test_many_p_values_at_once_are_those_of_single_tests():
+    random = np.random.default_rng(0)
+    samples = [random.normal(0, 1, random.integers(2, 6)).tolist() for _ in range(20)] + [[0.5, 0.5], [0.7, 0.7, 0.7]]
+    moments = [mean_and_variance(sample) for sample in samples]
+    count = np.array([len(sample) for sample in samples])
+    part = np.array([variance if varies(sample) else 0 for sample, (_, variance) in zip(samples, moments, strict=True)])
+    for one in range(len(samples) - 1):
+        ours = welch_p_values(np.array([mean for mean, _ in moments]), part / count, count, one)
+        tests = [welch_test(samples[one], other) for other in samples[one + 1 :]]
+        assert ours.tolist() == pytest.approx([test.p_value if test else math.nan for test in tests], nan_ok=True)
+
+
+def test_values_too_near_for_floating_point_are_no_spread():
+    assert welch_test([0.0, 1e-200], [0.0, 2e-200]) is None
+    assert welch_test([0.0, 1e-100], [0.5, 0.5]).difference == pytest.approx(-0.5)
 
 
 def test_holm_by_hand():

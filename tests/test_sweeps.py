@@ -267,7 +267,8 @@ def test_settings_with_paths_from_the_files_folder(sweep, file, monkeypatch):
     made = sweep(
         "architectures = 'a'\ndatasets = 'x'\n[run]\nresults = 'night'\ndata_dir = '/data'\n"
         "plugins = ['mine', '~/others']\nmeasure = 'basic'\nlogits = 'float16'\njobs = 4\ntimeout = '1.5h'\n"
-        "memory_limit = '8 GiB'\ndisk_limit = '2GB'\ncheckpoint_every = '10m'\nray_address = 'auto'\ntiming = 'exclusive'\nengine = 'ray'"
+        "memory_limit = '8 GiB'\ndisk_limit = '2GB'\ncheckpoint_every = '10m'\nray_address = 'auto'\n"
+        "timing = 'exclusive'\nengine = 'ray'"
     )
     assert made.settings == Settings(
         results=file.parent / "night",
@@ -444,7 +445,7 @@ def test_too_many_combinations_are_counted_before_they_are_made(sweep, text, mes
     ("content", "message"),
     [
         (b"seeds = = 3", "not valid TOML: Invalid value (at line 1, column 9)"),
-        (b"seeds = 1\nseeds = 2", "not valid TOML: Cannot overwrite a value (at end of document)"),
+        (b"seeds = 1\nseeds = 2", "not valid TOML: Cannot overwrite a value (at"),
         (b"a = 1\nb = '\xff'", "in TOML (docs/sweeps.md describes it) in UTF-8, got other bytes in line 2"),
         (b"a" * 2**20 + b"b", "of at most 1 MiB, got a larger one"),
         (b"seeds = " + b"9" * 5_000, "not valid TOML: Exceeds the limit"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -129,14 +130,22 @@ class Steps(Protocol):
 class Backend(Protocol):
     """A module of `bench.backends`."""
 
-    def prepare_process(self, device: Device) -> None:
-        """Choose the device, before anything has touched one."""
+    def prepare_process(self, device: Device, devices: int = 1) -> None:
+        """Choose the device, or so many of its kind, before anything has touched one; on a CPU they are virtual."""
 
     def count_gpus(self) -> int:
         """Return how many GPUs the backend can use."""
 
-    def tune(self, device: Device, steps_per_block: int) -> Tuning:
+    def tune(self, device: Device, steps_per_block: int, devices: int = 1) -> Tuning:
         """Pick XLA and the steps per execution."""
+
+    def replicated(self, devices: int) -> AbstractContextManager[Any]:
+        """Within this, models, optimizers and steps are made for so many devices: each takes its share of a batch.
+
+        Raises:
+            BackendError: the backend trains on one device here.
+
+        """
 
     def compile_steps(self, model: keras.Model, optimizer: Any, task: Task, tuning: Tuning) -> Steps:
         """Return the training and inference functions of a model; they are compiled on their first call."""

@@ -6,10 +6,12 @@ On a GPU one call scans over several steps; on a CPU each step is a call of its 
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # else all of a GPU's memory is taken at once
 
@@ -40,10 +42,11 @@ from bench.environment import Device, usable_cores
 from bench.errors import BackendError
 
 
-def prepare_process(device: Device) -> None:
+def prepare_process(device: Device, devices: int = 1) -> None:
     """Choose CPU or GPU."""
     if device.kind == "CPU":
         jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", devices)
     elif not count_gpus():
         raise BackendError(f"{device.name} is there, but JAX cannot use it any more. Run `bench doctor`.")
 
@@ -56,10 +59,18 @@ def count_gpus() -> int:
         return 0
 
 
-def tune(device: Device, steps_per_block: int) -> Tuning:
+def tune(device: Device, steps_per_block: int, devices: int = 1) -> Tuning:  # noqa: ARG001 - the same for any number
     """Several steps in a call on a GPU alone: on a CPU the next call is dispatched while this one computes."""
     steps = steps_per_block if device.kind == "GPU" else 1
     return Tuning(jit_compile=True, steps_per_block=steps_per_block, steps_per_execution=steps, runs_ahead=True)
+
+
+def replicated(devices: int) -> AbstractContextManager[Any]:
+    """Within this, variables are on all devices, and batches are shared out over them (keras.distribution)."""
+    if devices == 1:
+        return nullcontext()
+    names = [f"{each.platform}:{number}" for number, each in enumerate(jax.devices()[:devices])]
+    return cast("AbstractContextManager[Any]", keras.distribution.DataParallel(devices=names).scope())
 
 
 def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -109,8 +120,11 @@ class JaxSteps:
         penalized = {id(variable) for variable in decayed_variables(model)} if task.objective.l2 else set()
         self.penalized = [index for index, each in enumerate(model.trainable_variables) if id(each) in penalized]
         optimizer.build(model.trainable_variables)
-        self.resident = None if task.resident is None else jnp.asarray(task.resident.images)
-        self.state = tuple([jnp.array(each.value) for each in part] for part in self._variables())  # copies, to donate
+        self.mesh = _mesh()
+        self.resident = None if task.resident is None else self._on_all(jnp.asarray(task.resident.images))
+        self.state = tuple(  # copies, to donate
+            [self._on_all(jnp.array(each.value)) for each in part] for part in self._variables()
+        )
         self.traces = 0
         self.one = jax.jit(self._one, donate_argnums=0)
         self.many = jax.jit(self._many, donate_argnums=0)
@@ -120,9 +134,10 @@ class JaxSteps:
         """Bring a block to the device: whole for a scan, else a step at a time."""
         inputs = block.inputs.arrays() if isinstance(block.inputs, Draw) else block.inputs
         if self._scans(block):
-            return Placed(block, jax.tree.map(jnp.asarray, inputs), jnp.asarray(block.labels))
-        each = [jax.tree.map(lambda array: jnp.asarray(array[step]), inputs) for step in range(block.steps)]  # noqa: B023
-        return Placed(block, each, [jnp.asarray(labels) for labels in block.labels])
+            share = functools.partial(self._share_out, axis=1)
+            return Placed(block, jax.tree.map(share, inputs), share(block.labels))
+        each = [jax.tree.map(lambda array: self._share_out(array[step]), inputs) for step in range(block.steps)]  # noqa: B023
+        return Placed(block, each, [self._share_out(labels) for labels in block.labels])
 
     def train(self, placed: Placed) -> JaxPending:
         """Start training on a block; returns while the device computes."""
@@ -169,11 +184,23 @@ class JaxSteps:
             [jnp.array(arrays[name].view(each.dtype)) for name, each in named(**{group: part}).items()]
             for group, part in zip(groups, self.state, strict=True)
         )
+        self.state = jax.tree.map(self._on_all, self.state)
         for name, variable in named(seeds=seeds).items():
             assign(variable, arrays[name])
 
     def _variables(self) -> tuple[list[Any], list[Any], list[Any]]:
         return self.model.trainable_variables, self.model.non_trainable_variables, self.optimizer.variables
+
+    def _share_out(self, array: npt.NDArray[Any], axis: int = 0) -> Any:
+        """Return an array on the devices, its axis of images shared out over them."""
+        if self.mesh is None:
+            return jnp.asarray(array)
+        parts = [None] * axis + ["batch"]
+        return jax.device_put(array, jax.NamedSharding(self.mesh, jax.P(*parts)))
+
+    def _on_all(self, array: Any) -> Any:
+        """Return an array, whole on each device."""
+        return array if self.mesh is None else jax.device_put(array, jax.NamedSharding(self.mesh, jax.P()))
 
     def _scans(self, block: Block) -> bool:
         return self.tuning.steps_per_execution > 1 and block.steps > 1
@@ -191,7 +218,10 @@ class JaxSteps:
         losses = functools.partial(self._losses, resident=resident, batch=batch)
         gradients, (loss, correct, others) = jax.grad(losses, has_aux=True)(trainable, others, optimizer)
         trainable, optimizer = self.optimizer.stateless_apply(optimizer, gradients, trainable)
-        return (trainable, others, optimizer), (loss, correct)
+        state = trainable, others, optimizer
+        if self.mesh is not None:  # else XLA might leave a part of it on each device
+            state = jax.lax.with_sharding_constraint(state, jax.NamedSharding(self.mesh, jax.P()))
+        return state, (loss, correct)
 
     def _losses(self, trainable: Any, others: Any, optimizer: Any, resident: Any, batch: Any) -> Any:
         inputs, labels = batch
@@ -208,3 +238,12 @@ class JaxSteps:
     def _infer(self, weights: Any, images: Any) -> Any:
         outputs, _ = self.model.stateless_call(*weights, self.pictures(None, images), training=False)
         return outputs.astype(jnp.float32)
+
+
+def _mesh() -> Any:
+    """Return the devices that Keras distributes over, as JAX's mesh of one axis `batch`; None for a single one."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return None
+    devices = np.array(jax.devices()[: math.prod(distribution.device_mesh.shape)])
+    return jax.sharding.Mesh(devices, ("batch",))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -32,15 +33,18 @@ from bench.environment import Device, usable_cores
 from bench.errors import BackendError
 
 
-def prepare_process(device: Device) -> None:
-    """Let TensorFlow see the first GPU alone, growing its memory as needed, or none."""
+def prepare_process(device: Device, devices: int = 1) -> None:
+    """Let TensorFlow see the first GPUs alone, growing their memory as needed, or none."""
     gpus = tf.config.list_physical_devices("GPU")
     if device.kind == "GPU" and not gpus:
         raise BackendError(f"{device.name} is there, but TensorFlow cannot use it any more. Run `bench doctor`.")
-    used = gpus[:1] if device.kind == "GPU" else []
+    used = gpus[:devices] if device.kind == "GPU" else []
     tf.config.set_visible_devices(used, "GPU")
     for gpu in used:
         tf.config.experimental.set_memory_growth(gpu, enable=True)
+    if device.kind == "CPU" and devices > 1:
+        virtual = [tf.config.LogicalDeviceConfiguration() for _ in range(devices)]
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], virtual)
 
 
 def count_gpus() -> int:
@@ -48,13 +52,22 @@ def count_gpus() -> int:
     return len(tf.config.list_physical_devices("GPU"))
 
 
-def tune(device: Device, steps_per_block: int) -> Tuning:
+def tune(device: Device, steps_per_block: int, devices: int = 1) -> Tuning:
     """A call runs a whole block. XLA on a GPU alone: on a CPU it halves the speed of convolutions.
 
-    Nothing is started ahead: bringing a loss to the host waits for all that was started, also what came after it.
+    On several devices there is no XLA either: gradients are summed between them in the middle of a step. Nothing is
+    started ahead: bringing a loss to the host waits for all that was started, also what came after it.
     """
-    gpu = device.kind == "GPU"
-    return Tuning(gpu, steps_per_block, steps_per_execution=steps_per_block, runs_ahead=False)
+    jit_compile = device.kind == "GPU" and devices == 1
+    return Tuning(jit_compile, steps_per_block, steps_per_execution=steps_per_block, runs_ahead=False)
+
+
+def replicated(devices: int) -> AbstractContextManager[Any]:
+    """Within this, variables are mirrored on the devices (tf.distribute.MirroredStrategy)."""
+    if devices == 1:
+        return nullcontext()
+    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    return cast("AbstractContextManager[Any]", tf.distribute.MirroredStrategy([f"{kind}:{n}" for n in range(devices)]).scope())
 
 
 def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -103,8 +116,11 @@ class TensorFlowSteps:
         self.variables = model.trainable_variables
         self.penalized = decayed_variables(model) if task.objective.l2 else []
         optimizer.build(self.variables)
+        self.strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
+        if self.strategy:
+            _sum_before_clipping(optimizer)
         self.resident = None if task.resident is None else tf.constant(task.resident.images)
-        self.step = tf.function(self._step, jit_compile=tuning.jit_compile)
+        self.step = self._step_of_all if self.strategy else tf.function(self._step, jit_compile=tuning.jit_compile)
         self.function = tf.function(self._train, input_signature=self._signature())
         spec = tf.TensorSpec((None, *task.shape), tf.uint8)
         self.infer = tf.function(self._infer, input_signature=(spec,), jit_compile=tuning.jit_compile)
@@ -161,14 +177,30 @@ class TensorFlowSteps:
             losses, correct = losses.write(index, loss), correct.write(index, right)
         return losses.stack(), correct.stack()
 
-    def _step(self, inputs: Any, labels: Any) -> tuple[Any, Any]:
+    def _step_of_all(self, inputs: Any, labels: Any) -> tuple[Any, Any]:
+        """Run a step on all devices; the shares of the loss, and the counts, add up to those of the batch."""
+        loss, right = self.strategy.run(self._step_of_one, (inputs, labels))
+        total = tf.distribute.ReduceOp.SUM
+        return self.strategy.reduce(total, loss, axis=None), self.strategy.reduce(total, right, axis=None)
+
+    def _step_of_one(self, inputs: Any, labels: Any) -> tuple[Any, Any]:
+        """Run a device's share of a step: batches divide evenly."""
+        context, devices = tf.distribute.get_replica_context(), self.strategy.num_replicas_in_sync
+        size = tf.shape(labels)[0] // devices
+        start = context.replica_id_in_sync_group * size
+        return self._step(*tf.nest.map_structure(lambda each: each[start : start + size], (inputs, labels)), devices)
+
+    def _step(self, inputs: Any, labels: Any, devices: int = 1) -> tuple[Any, Any]:
         with tf.GradientTape() as tape:
             logits = self._logits(self.pictures(self.resident, inputs), training=True)
-            loss = cross_entropy(logits, labels, self.task.objective.label_smoothing)
+            loss = cross_entropy(logits, labels, self.task.objective.label_smoothing) / devices
             extra = sum((tf.cast(each, tf.float32) for each in self.model.losses), start=0.0)
-            total = loss + extra + penalty(self.penalized, self.task.objective.l2)
+            total = loss + (extra + penalty(self.penalized, self.task.objective.l2)) / devices
             scaled = self.optimizer.scale_loss(total)
-        self.optimizer.apply(tape.gradient(scaled, self.variables), self.variables)
+        gradients = tape.gradient(scaled, self.variables)
+        if devices > 1:
+            gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        self.optimizer.apply(gradients, self.variables)
         return loss, count_correct(logits, labels)
 
     def _infer(self, images: Any) -> Any:
@@ -176,3 +208,11 @@ class TensorFlowSteps:
 
     def _logits(self, images: Any, training: bool) -> Any:
         return tf.cast(self.model(images, training=training), tf.float32)
+
+
+def _sum_before_clipping(optimizer: Any) -> None:
+    """Leave it to the step to sum gradients over the devices: Keras would do it after it has clipped each one's share."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if not hasattr(inner, "_all_reduce_sum_gradients"):
+        raise BackendError("--devices: this version of Keras sums gradients in another way than Keras 3.15 does.")
+    inner._all_reduce_sum_gradients = lambda pairs: pairs

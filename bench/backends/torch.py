@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ from bench.backends.interface import (
     stored,
 )
 from bench.data.pipeline import Block, Draw
-from bench.environment import Device
+from bench.environment import Device, usable_cores
 from bench.errors import BackendError
 
 PERMUTATIONS = {3: (0, 2, 1), 4: (0, 3, 1, 2), 5: (0, 4, 1, 2, 3)}
@@ -46,8 +47,9 @@ if hasattr(nn, "_transpose_spatial_inputs"):
     nn._transpose_spatial_inputs = channels_first
 
 
-def prepare_process(device: Device) -> None:
-    """Choose CPU or GPU."""
+def prepare_process(device: Device, devices: int = 1) -> None:  # noqa: ARG001 - `replicated` refuses more than one
+    """Choose CPU or GPU, and as many threads as this process has cores: fewer, perhaps, than when torch was imported."""
+    torch.set_num_threads(usable_cores())
     if device.kind == "GPU" and not count_gpus():
         raise BackendError(f"{device.name} is there, but PyTorch cannot use it any more. Run `bench doctor`.")
     keras.device("gpu:0" if device.kind == "GPU" else "cpu:0").__enter__()  # for the rest of the process
@@ -58,12 +60,19 @@ def count_gpus() -> int:
     return int(torch.cuda.device_count())
 
 
-def tune(device: Device, steps_per_block: int) -> Tuning:  # noqa: ARG001 - alike on all devices
+def tune(device: Device, steps_per_block: int, devices: int = 1) -> Tuning:  # noqa: ARG001 - alike on all
     """Nothing is compiled, and every step is a call of its own, started while a GPU computes the one before.
 
     No block is started ahead: bringing a loss to the host waits for all that was started, also what came after it.
     """
     return Tuning(False, steps_per_block, steps_per_execution=1, runs_ahead=False)
+
+
+def replicated(devices: int) -> AbstractContextManager[Any]:
+    """Do nothing for one device; there is no more here."""
+    if devices > 1:
+        raise BackendError("PyTorch trains on one device here; --backend tensorflow and jax on several.")
+    return nullcontext()
 
 
 def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:

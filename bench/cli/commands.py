@@ -36,6 +36,13 @@ def report(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def status(arguments: argparse.Namespace) -> int:
+    """Show what every `bench run` at work on a results folder is at."""
+    from bench.cli.status import show_status
+
+    return show_status(arguments)
+
+
 def compare(arguments: argparse.Namespace) -> int:
     """Say which architecture is more accurate, as far as the records can tell."""
     from bench.cli.compare import compare_architectures

@@ -19,7 +19,7 @@ from bench.report.display import SETTING_SHOWN, display_rows, mark_notes, scalin
 from bench.report.scaling import VIRTUAL_NOTE, scaling
 
 WIDTH_WITHOUT_TERMINAL = 160
-MOST_ROWS = 200  # of a table on the terminal; more take it seconds, and nobody reads them there
+MOST_ROWS = 100  # of a table on the terminal; more take it seconds, and nobody reads them there
 MOST_PROBLEMS = 20
 LOG_LINES = 10
 LEFT = {"architecture", "data set", *SETTING_SHOWN}

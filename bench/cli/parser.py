@@ -37,6 +37,15 @@ examples:
   bench report
   bench report --results results/reference
 """,
+    "status": """\
+examples:
+  bench status
+  bench status --results /shared/results --watch
+  bench status --json
+
+Shows what every `bench run` at work on a results folder is at, from whichever terminal or machine sees that folder.
+Exit code: 0, also where nothing is at work, and after Ctrl-C; 2 where the folder does not exist.
+""",
     "compare": """\
 examples:
   bench compare baseline_cnn baseline_cnn_bn
@@ -77,6 +86,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_run(add("run", "train and evaluate architectures on data sets, and report", commands.run))
     report = add("report", "make the tables anew from the records", commands.report)
     _add_results(report)
+    _add_status(add("status", "show what runs, what has failed, and how much time is left", commands.status))
     _add_compare(add("compare", "say which architecture is more accurate, if the records tell", commands.compare))
     prepare = add("prepare", "download and cache data sets", commands.prepare)
     prepare.add_argument(
@@ -178,6 +188,12 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", metavar="NAME", help="only this precision")
     parser.add_argument("--backend", metavar="NAME", help="only this backend")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the comparisons to this file, as JSON")
+    _add_results(parser)
+
+
+def _add_status(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--watch", action="store_true", help="go on showing it until nothing is at work, or Ctrl-C")
+    parser.add_argument("--json", action="store_true", help="print it as JSON, on one line each time")
     _add_results(parser)
 
 

@@ -1,4 +1,4 @@
-"""How a sweep's state looks: a bar, counts, and a table of what runs. Fits into 80 columns; no text is read as markup."""
+"""How a sweep's state looks: a bar, counts, and a table of what runs. Fits into 80 columns; nothing is markup."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from bench.fields import printable
 
 OTHER_LINES = 5  # of a screen, besides the rows of running trials
 MOST_FAILED = 10
+BAR_WIDTH = 30
 
 
 def sweep_screen(state: SweepState, rows: int) -> Group:
@@ -73,13 +74,10 @@ class Middle:
 
 
 def _bar(state: SweepState) -> Table:
-    grid = Table.grid(expand=True, padding=(0, 1))
-    grid.add_column(no_wrap=True)
-    grid.add_column(ratio=1)
-    grid.add_column(no_wrap=True)
+    grid = Table.grid(padding=(0, 1))
     total, done = max(1, state.total), max(0, state.done)
-    text = Text(f"{state.done:,}/{state.total:,}  {_time_left(state)}")
-    grid.add_row(Text("sweep"), ProgressBar(total=total, completed=min(total, done)), text)
+    text = Text(f"{state.done:,}/{state.total:,}  {_time_left(state)}", no_wrap=True, overflow="ellipsis")
+    grid.add_row(Text("sweep"), ProgressBar(total=total, completed=min(total, done), width=BAR_WIDTH), text)
     return grid
 
 
@@ -93,14 +91,11 @@ def _time_left(state: SweepState) -> str:
 
 def _counts(state: SweepState) -> str:
     ended = [f"{count:,} {one_line(status)}" for status, count in state.ended.items()]
-    now = [
-        *(f"{count:,} {what}" for count, what in ((len(state.running), "running"), (state.waiting, "waiting"))),
-        *([f"{state.elsewhere:,} elsewhere"] if state.elsewhere else []),
-    ]
-    before = state.done_before + state.left
-    return "; ".join(
-        [*([", ".join(ended)] if ended else []), ", ".join(now), *([f"{before:,} ended otherwise"] if before else [])]
-    )
+    ended += [f"{state.left:,} ended by others"] * bool(state.left)
+    now = [f"{len(state.running):,} running", f"{state.waiting:,} waiting"]
+    now += [f"{state.elsewhere:,} elsewhere"] * bool(state.elsewhere)
+    before = [f"{state.done_before:,} ended before"] * bool(state.done_before)
+    return "; ".join(", ".join(group) for group in (ended, now, before) if group)
 
 
 def _running(trials: tuple[RunningTrial, ...]) -> Table:

@@ -8,7 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,12 @@ class Row:
     trial: Trial
     place: str
     places: int
+    began: float
     phase: str = "starting"
     at: Step | None = None
     validation_accuracy: float | None = None
     saved_step: int | None = None
     resumed_step: int | None = None
-    began: float = field(default_factory=time.monotonic)
     first: tuple[int, float] | None = None  # the first step that was heard of here, and when
     last: tuple[int, float] | None = None
 
@@ -86,12 +86,12 @@ class Row:
             title=printable(self.trial.spec.title),
             place=self.place,
             phase=self.phase,
-            epoch=at and at.epoch,
-            epochs=at and at.epochs,
-            step=at and at.step,
-            steps=at and at.steps,
+            epoch=at.epoch if at else None,
+            epochs=at.epochs if at else None,
+            step=at.step if at else None,
+            steps=at.steps if at else None,
             loss=at.loss if at and math.isfinite(at.loss) else None,
-            images_per_second=(at and at.images_per_second) or None,
+            images_per_second=at.images_per_second or None if at else None,
             validation_accuracy=self.validation_accuracy,
             seconds=self.seconds,
             saved_step=self.saved_step,
@@ -109,6 +109,7 @@ class Board:
         total: int,
         done_before: int,
         units: int,
+        *,
         expected: Mapping[str, float] | None = None,
         trials: Sequence[Trial] = (),
     ) -> None:
@@ -124,7 +125,7 @@ class Board:
             trials: those to be run, so that it is known which of them wait.
 
         """
-        self.folder, self.command = folder, printable(command)[:LONGEST_COMMAND]
+        self.folder, self.command = folder.resolve(), printable(command)[:LONGEST_COMMAND]
         self.total, self.done_before, self.units = total, done_before, units
         self.started = datetime.now(UTC)
         self.order: dict[str, int] = {}
@@ -141,7 +142,7 @@ class Board:
     def trial_started(self, number: int, trial: Trial, units: Sequence[Unit]) -> None:
         """Add a row."""
         order = self.order.setdefault(trial.spec.trial_id, len(self.order) + 1)
-        self.rows[number] = Row(order, trial, name_place(units), len(units))
+        self.rows[number] = Row(order, trial, name_place(units), len(units), time.monotonic())
         self.forecast.start(trial)
         self._write()
 

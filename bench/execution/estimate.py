@@ -8,11 +8,10 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from bench.data.splits import held_out
 from bench.environment import Environment
-from bench.execution.counting import Counts, model_key
+from bench.execution.counting import Counts, figure, model_key
 from bench.execution.planning import Trial
 from bench.records import Status, TrialRecord
 from bench.spec import TrialSpec
@@ -83,69 +82,58 @@ class Estimator:
         """Sort the records.
 
         Args:
-            records: of whichever machines; those of other machines are left aside.
+            records: of whichever machines; those of other machines, and of other shares of its cores, tell nothing.
             environments: where the trials will run, by backend.
             counts: what models cost, by `model_key`, as `count_missing` returns it.
             peak_of: returns the matrix-product peak in FLOP/s with a backend in a precision, None where not known.
 
         """
         self._environments, self._counts, self._peak_of = environments, counts, peak_of
-        self._rows: dict[Hashable, list[TrialRecord]] = defaultdict(list)
-        self._settings: dict[Hashable, list[TrialRecord]] = defaultdict(list)
+        self._groups: dict[Hashable, list[TrialRecord]] = defaultdict(list)
+        self._summaries: dict[Hashable, _Summary] = {}
         for record in records:
             if record.status == Status.OK:
-                self._rows[_place(record.spec, record.environment), _row(record.spec)].append(record)
-                self._settings[_place(record.spec, record.environment)].append(record)
+                for key in _keys(record.spec, record.environment).values():
+                    self._groups[key].append(record)
 
     def estimate(self, trial: Trial, logits: str) -> Estimate:
         """Return what a trial will take, its predictions stored as `logits` says (`float32` or `float16`)."""
         counts = self._counts.get(model_key(trial.spec))
-        place = _place(trial.spec, self._environments[trial.spec.backend])
-        same, others = self._rows.get((place, _row(trial.spec)), []), self._settings.get(place, [])
+        keys = _keys(trial.spec, self._environments[trial.spec.backend])
+        groups = {name: self._summary(key) for name, key in keys.items()}
         return Estimate(
             trial=trial,
-            seconds=_of_the_same(same, "seconds", statistics.median) or self._seconds(trial, counts, others),
-            memory_bytes=_of_the_same(same, "peak_memory_bytes", max) or _memory(trial, counts, others),
+            seconds=self._seconds(trial, counts, groups),
+            memory_bytes=_memory(trial, counts, groups),
             disk_bytes=disk_bytes(trial, logits),
             state_bytes=2 * STATE_COPIES[trial.spec.recipe.optimizer] * 4 * counts.parameters if counts else None,
         )
 
-    def _seconds(self, trial: Trial, counts: Counts | None, others: Sequence[TrialRecord]) -> Figure:
-        """Estimate from the speeds of other trials here: of the same architecture if there are any, else of all."""
-        timed = [record for record in others if record.metrics.get("train_images_per_second")]
-        alike = [record for record in timed if record.spec.architecture.label == trial.spec.architecture.label]
-        same_images = [record for record in alike if record.spec.dataset.label == trial.spec.dataset.label]
-        if same_images:
-            speed = statistics.median(record.metrics["train_images_per_second"] for record in same_images)
-            return _at_speed(trial, speed, same_images, f"speed of {_counted(same_images)} on these images")
+    def _summary(self, key: Hashable) -> _Summary:
+        if key not in self._summaries:
+            self._summaries[key] = _summarize(self._groups.get(key, ()), self._counts)
+        return self._summaries[key]
+
+    def _seconds(self, trial: Trial, counts: Counts | None, groups: Mapping[str, _Summary]) -> Figure:
+        """Estimate from the records that are most like the trial."""
+        row, images = groups["row"], groups["images"]
+        if row.seconds is not None:
+            return Figure(row.seconds, f"{row.records} of the same setting")
+        if images.speed is not None:
+            basis = f"speed of {images.records} on these images"
+            return Figure(_images(trial) / images.speed + images.besides, basis)
         if counts is None or not counts.macs:
             return Figure(None, "unknown: no records on these images, and no count of MACs")
-        return (
-            self._at_rate(trial, counts.macs, alike, "of the architecture")
-            or self._at_rate(trial, counts.macs, timed, "of other architectures")
-            or self._at_peak(trial, counts.macs)
-        )
-
-    def _at_rate(self, trial: Trial, macs: int, records: Sequence[TrialRecord], whose: str) -> Figure | None:
-        known = [record for record in records if self._rate(record) is not None]
-        if not known:
-            return None
-        rate = statistics.median(self._rate(record) or 0.0 for record in known)
-        basis = f"MACs at {rate / 1e9:,.3g} GFLOP/s, from {_counted(known)} {whose}"
-        return _at_speed(trial, rate / FLOPS / macs, known, basis)
-
-    def _at_peak(self, trial: Trial, macs: int) -> Figure:
+        flops = FLOPS * counts.macs * _images(trial)
+        for group, whose in ((groups["architecture"], "the architecture"), (groups["all"], "other architectures")):
+            if group.rate is not None:
+                basis = f"MACs at {group.rate / 1e9:,.3g} GFLOP/s, from {group.records} of {whose}"
+                return Figure(flops / group.rate + group.besides, basis)
         peak = self._peak_of(trial.spec.backend, trial.spec.precision)
         if not peak:
             return Figure(None, "unknown: no records to go by")
         basis = f"MACs at {PEAK_SHARE:.0%} of the matrix-product peak of {peak / 1e9:,.3g} GFLOP/s"
-        return _at_speed(trial, PEAK_SHARE * peak / FLOPS / macs, [], basis)
-
-    def _rate(self, record: TrialRecord) -> float | None:
-        """Return the FLOP/s that a training reached; None where its MACs are not known."""
-        counts = self._counts.get(model_key(record.spec))
-        macs = counts.macs if counts else record.metrics.get("macs")
-        return FLOPS * macs * record.metrics["train_images_per_second"] if macs else None
+        return Figure(flops / (PEAK_SHARE * peak), basis)
 
 
 def disk_bytes(trial: Trial, logits: str) -> int:
@@ -171,52 +159,86 @@ def total(estimates: Sequence[Estimate], jobs: int) -> Total:
     )
 
 
-def _place(spec: TrialSpec, environment: Environment) -> Hashable:
-    return environment.machine, environment.cores_used, spec.backend, spec.precision, spec.devices
+@dataclass(frozen=True)
+class _Summary:
+    """What a group of records tells: medians of what they have, None where none has it.
+
+    Attributes:
+        number: how many records there are.
+        seconds: of a trial.
+        speed: of training, in images/s.
+        rate: of training, in FLOP/s.
+        besides: seconds of a trial that were not training.
+        memory: the least and the greatest peak.
+
+    """
+
+    number: int
+    seconds: float | None
+    speed: float | None
+    rate: float | None
+    besides: float
+    memory: tuple[float, float] | None
+
+    @property
+    def records(self) -> str:
+        return f"{self.number} record{'s' * (self.number != 1)}"
 
 
-def _row(spec: TrialSpec) -> Hashable:
-    return dataclasses.replace(spec, seed=0).trial_id
+def _keys(spec: TrialSpec, environment: Environment) -> dict[str, Hashable]:
+    """Return the groups that a trial belongs to, from the narrowest to the widest."""
+    place = environment.machine, environment.cores_used, spec.backend, spec.precision, spec.devices
+    architecture = spec.architecture.label
+    return {
+        "row": ("row", place, dataclasses.replace(spec, seed=0).trial_id),
+        "model": ("model", place, model_key(spec), spec.recipe.batch_size),
+        "images": ("images", place, architecture, spec.dataset.label),
+        "architecture": ("architecture", place, architecture),
+        "all": ("all", place),
+    }
 
 
-def _of_the_same(records: Sequence[TrialRecord], name: str, choose: Callable[[Any], float]) -> Figure | None:
-    """Return what trials took that differ in the seed alone; None where there are none."""
-    values = [record.seconds if name == "seconds" else record.metrics.get(name) for record in records]
-    known = [value for value in values if value is not None]
-    return Figure(choose(known), f"{_counted(records)} of the same setting") if known else None
+def _summarize(records: Sequence[TrialRecord], counts: Mapping[Hashable, Counts]) -> _Summary:
+    speeds, rates, besides = [], [], []
+    for record in records:
+        speed, steps = figure(record.metrics, "train_images_per_second"), figure(record.resolved, "steps")
+        if speed and steps:
+            speeds.append(speed)
+            besides.append(record.seconds - steps * record.spec.recipe.batch_size / speed)
+            known = counts.get(model_key(record.spec))
+            rates += [FLOPS * known.macs * speed] if known and known.macs else []
+    peaks = [peak for record in records if (peak := figure(record.metrics, "peak_memory_bytes"))]
+    return _Summary(
+        number=len(records),
+        seconds=_median([record.seconds for record in records]),
+        speed=_median(speeds),
+        rate=_median(rates),
+        besides=max(0.0, _median(besides) or 0.0),
+        memory=(min(peaks), max(peaks)) if peaks else None,
+    )
 
 
-def _at_speed(trial: Trial, speed: float, records: Sequence[TrialRecord], basis: str) -> Figure:
-    """Return the seconds of a training at this speed in images/s, and what the records took besides training."""
+def _median(values: Sequence[float]) -> float | None:
+    return statistics.median(values) if values else None
+
+
+def _images(trial: Trial) -> int:
+    """Return how many images a trial trains on, each as often as it does."""
     recipe, counts = trial.spec.recipe, trial.prepared.info.counts
     images = counts["train"] - held_out(counts, recipe.validation_fraction)
-    besides = [
-        record.seconds - record.resolved["steps"] * record.spec.recipe.batch_size / speed_
-        for record in records
-        if (speed_ := record.metrics["train_images_per_second"]) and "steps" in record.resolved
-    ]
-    rest = max(0.0, statistics.median(besides)) if besides else 0.0
-    return Figure(images * recipe.total_epochs(images) / speed + rest, basis)
+    return images * recipe.total_epochs(images)
 
 
-def _memory(trial: Trial, counts: Counts | None, others: Sequence[TrialRecord]) -> Figure:
-    spec = trial.spec
-    measured = [record for record in others if record.metrics.get("peak_memory_bytes")]
-    alike = [
-        record.metrics["peak_memory_bytes"]
-        for record in measured
-        if model_key(record.spec) == model_key(spec) and record.spec.recipe.batch_size == spec.recipe.batch_size
-    ]
-    if alike:
-        return Figure(max(alike), "the same model and batch size, trained otherwise")
+def _memory(trial: Trial, counts: Counts | None, groups: Mapping[str, _Summary]) -> Figure:
+    row, model, all_ = groups["row"], groups["model"], groups["all"]
+    if row.memory:
+        return Figure(row.memory[1], f"{row.records} of the same setting")
+    if model.memory:
+        return Figure(model.memory[1], f"{model.records} of the same model and batch size")
     if counts is None or counts.activations is None:
         return Figure(None, "unknown: no such records, and no count of activations")
-    least = min((record.metrics["peak_memory_bytes"] for record in measured), default=0)
-    width = 4 if spec.precision == "float32" else 2
-    weights = (1 + STATE_COPIES[spec.recipe.optimizer]) * 4 * counts.parameters
-    basis = "parameters and activations" + (", on top of the smallest trial here" if least else ", the backend aside")
-    return Figure(least + weights + width * counts.activations * spec.recipe.batch_size, basis)
-
-
-def _counted(records: Sequence[TrialRecord]) -> str:
-    return f"{len(records)} record{'s' * (len(records) != 1)}"
+    recipe, width = trial.spec.recipe, 4 if trial.spec.precision == "float32" else 2
+    weights = (1 + STATE_COPIES[recipe.optimizer]) * 4 * counts.parameters
+    basis = "parameters and activations, " + ("on top of the smallest trial here" if all_.memory else "backend aside")
+    least = all_.memory[0] if all_.memory else 0.0
+    return Figure(least + weights + width * counts.activations * recipe.batch_size, basis)

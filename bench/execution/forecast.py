@@ -1,4 +1,4 @@
-"""How long a sweep will still take, judged from what its trials have taken so far; nothing is said where nothing is known.
+"""How long a sweep will still take, judged from what its trials have taken so far; unknown where nothing is known.
 
 A trial is held to take the median of the ended trials of its architecture on its data set; before one has ended, what
 was expected of it, corrected by how far expectations were off so far; failing that, the median of all that have ended.

@@ -180,8 +180,12 @@ def _check_batch_size(choice: Choice, info: DataInfo) -> None:
             f"a batch of {recipe.batch_size} is larger than the {images} training images of {label} "
             f"(of {info.counts['train']}, the rest is held out for validation). Set a smaller --batch-size."
         )
-    if recipe.batch_size % choice.devices:
-        raise UsageError(
-            f"a batch of {recipe.batch_size} cannot be shared out evenly over {choice.devices} devices. Set a "
-            f"--batch-size that is a multiple of {choice.devices}; it is the batch of all devices together."
-        )
+    parts = {"a batch of": recipe.batch_size}
+    if not recipe.drop_remainder and images % recipe.batch_size:
+        parts["the last batch of an epoch,"] = images % recipe.batch_size
+    for what, size in parts.items():
+        if size % choice.devices:
+            raise UsageError(
+                f"{what} {size} cannot be shared out evenly over {choice.devices} devices. Set a --batch-size that is a "
+                f"multiple of {choice.devices} (it is that of all devices together), and drop_remainder=true."
+            )

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
@@ -83,7 +83,7 @@ class SweepState:
         command: as it was typed.
         process: the tag of its process.
         host: the machine that it runs on.
-        started_at: ISO 8601, with time zone.
+        started_at: in UTC, ISO 8601.
         updated_at: likewise, when this was written.
         total: trials that it set out to run.
         done_before: further trials of the sweep, which had ended before.
@@ -118,8 +118,8 @@ class SweepState:
         """Check what the types leave open (ValueError)."""
         if not TAG.fullmatch(self.process):
             raise ValueError(f"has a process that is none: {self.process!r}")
-        if any(datetime.fromisoformat(each).tzinfo is None for each in (self.started_at, self.updated_at)):
-            raise ValueError("has a time without a time zone")
+        if any(datetime.fromisoformat(each).utcoffset() != timedelta(0) for each in (self.started_at, self.updated_at)):
+            raise ValueError("has a time that is not in UTC")
 
     @property
     def done(self) -> int:

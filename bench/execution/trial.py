@@ -88,7 +88,8 @@ def _run(job: TrialJob, send: Send, stop: StopRequest) -> Outcome:
         images = _load(job)
     send(Phase("building"))
     with watch.phase("build"):
-        built = _build(job, images, backend)
+        with backend.replicated(spec.devices):
+            built = _build(job, images, backend)
     send(Phase("training"))
     sharing, meter = SharingRecorder(job.device.uuid), EnergyMeter(job.device.uuid)
     sharing.start()
@@ -131,7 +132,7 @@ def _run(job: TrialJob, send: Send, stop: StopRequest) -> Outcome:
 
 
 def _prepare_process(spec: TrialSpec, device: Device, backend: Backend) -> None:
-    backend.prepare_process(device)
+    backend.prepare_process(device, spec.devices)
     keras.config.set_image_data_format("channels_last")  # whatever the user's keras.json says
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
@@ -171,7 +172,7 @@ def _build(job: TrialJob, images: Images, backend: Backend) -> Built:
     in_block = steps_per_block(recipe, info.image_shape, per_epoch, on_gpu=job.device.kind == "GPU")
     resident = Resident(np.asarray(images.splits.train.images)) if images.training.resident else None
     task = Task(info.image_shape, _normalization(recipe, info), Objective(recipe.label_smoothing, recipe.l2), resident)
-    steps = backend.compile_steps(model, optimizer, task, backend.tune(job.device, in_block))
+    steps = backend.compile_steps(model, optimizer, task, backend.tune(job.device, in_block, spec.devices))
     check_outputs(steps, images.splits, info.image_shape, job.trial.architecture.path)
     return Built(model, optimizer, rate, steps)
 
@@ -228,6 +229,7 @@ def _resolved(job: TrialJob, images: Images, built: Built, trained: Training, ba
     return {
         "device": job.device.kind,
         "device_name": job.device.name,
+        "devices": job.trial.spec.devices,
         "precision": job.trial.spec.precision,
         "jit_compile": tuning.jit_compile,
         "steps_per_block": tuning.steps_per_block,

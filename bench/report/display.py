@@ -64,7 +64,7 @@ def scaling_rows(scaled: pd.DataFrame) -> pd.DataFrame:
     """
     varying = [name for name in (*SETTING_SHOWN, *OF_SOURCES) if name != "devices" and scaled[name].nunique() > 1]
     shown: dict[tuple[Any, ...], dict[str, str]] = {}
-    counts = sorted(scaled["devices"].unique())
+    counts = sorted(map(int, scaled["devices"].unique()))
     for row in scaled.to_dict("records"):
         texts = shown.setdefault(tuple(row[name] for name in ("dataset", "architecture", *varying)), {})
         mark = f" {DISTURBED}" if row["disturbed"] else ""

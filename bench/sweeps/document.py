@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import unknown_name
-from bench.sweeps.axes import AXES, Located, read_axis
+from bench.sweeps.axes import AXES, read_axis
+from bench.sweeps.choices import Located
 from bench.sweeps.places import Place, table_at
 from bench.sweeps.settings import Settings, read_settings
 
