@@ -133,17 +133,22 @@ class Keeper:
             return Progress()
         try:
             progress, arrays = read(self.path, self.key)
-            trained.restore(arrays)
         except Exception as error:  # whatever is in the file
-            reason = str(error) or type(error).__name__
-            print(f"{self.path} is not gone on with: {reason}. The training starts anew.", flush=True)
-            return Progress()
+            return self._start_anew(str(error) or type(error).__name__)
+        try:
+            trained.restore(arrays)
+        except ValueError as error:  # anything else may have left half of it in the model, and is not survived
+            return self._start_anew(str(error))
         past = progress.past
         progress.past = dataclasses.replace(past, continued_at=(*past.continued_at, progress.done))
         self.place, self.stop.saved = (progress.epoch, progress.step), progress.done
         print(f"the training goes on after {progress.done} steps.", flush=True)
         self.send(Resumed(progress.done, past.seconds, tuple(progress.history)))
         return progress
+
+    def _start_anew(self, reason: str) -> Progress:
+        print(f"{self.path} is not gone on with: {reason}. The training starts anew.", flush=True)
+        return Progress()
 
     def is_due(self) -> bool:
         """Return whether it is time to call `save`."""

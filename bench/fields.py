@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import marshal
+import math
 import re
 import sys
 import types
@@ -17,7 +18,7 @@ from enum import Enum
 from functools import cache, lru_cache
 from typing import Any
 
-LARGEST_NUMBER = 10**18  # fits into 64 bits, and its square into a float
+LARGEST_NUMBER = 10**18  # of whole ones: fits into 64 bits
 DEEPEST = 16  # lists and mappings inside of each other
 MOST_SHARED_BYTES = 2**16
 ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # a terminal's colours and movements
@@ -58,9 +59,13 @@ def cleaned(value: Any, depth: int = 0) -> Any:
     kind = type(value)
     if kind is str:
         return value if value.isprintable() else printable(value)
-    if kind is float or kind is int:
+    if kind is float:  # a training that fails can end with any
+        if not math.isfinite(value):
+            raise ValueError("holds a number that is not finite")
+        return value
+    if kind is int:
         if not -LARGEST_NUMBER <= value <= LARGEST_NUMBER:
-            raise ValueError(f"holds a number beyond ±{LARGEST_NUMBER:.0e}")
+            raise ValueError(f"holds a whole number beyond ±{LARGEST_NUMBER:.0e}")
         return value
     if kind is bool or value is None:
         return value

@@ -59,7 +59,11 @@ def _imported(tree: ast.Module, folder: Path, within: str = "") -> Iterator[tupl
         elif isinstance(node, ast.ImportFrom) and (not within or within.startswith(".")):
             yield from _siblings(folder, [node.module] if node.module else [alias.name for alias in node.names])
         elif isinstance(node, ast.ImportFrom):
-            base = within.split(".")[: -node.level] if not _is_package(within) else within.split(".")[: 1 - node.level or None]
+            base = (
+                within.split(".")[: -node.level]
+                if not _is_package(within)
+                else within.split(".")[: 1 - node.level or None]
+            )
             yield from _files(".".join([*base, *filter(None, [node.module])]), [alias.name for alias in node.names])
 
 

@@ -135,8 +135,12 @@ class Store:
             StoreError: its folder cannot be made.
 
         """
+        folder = self.folder / "trials" / trial_id
+        for each in (folder.parent, folder):
+            if each.is_symlink():
+                raise StoreError(f"{each} is a link, through which nothing is written. Remove it.")
         try:
-            claimed = claim(self.folder / "trials" / trial_id)
+            claimed = claim(folder)
             return Attempt(claimed) if claimed else None
         except OSError as error:
             raise StoreError(f"{self.folder} cannot be written: {error}. {_ADVICE}") from error
@@ -169,7 +173,6 @@ class Store:
                 match = TEMPORARY.match(name)
                 if match and is_dead(match[1]):
                     (folder / name).unlink(missing_ok=True)
-
 
     def _remove_spent_checkpoint(self, trial: Path) -> None:
         """Remove the state of a training that was recorded by a process which was killed right after."""

@@ -8,7 +8,17 @@ import re
 from bench.errors import UsageError
 
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
-BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+BYTES = {
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+    "TIB": 2**40,
+}
 _NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
 
 
@@ -33,9 +43,15 @@ def parse_bytes(text: str, where: str) -> int:
 
 
 def format_seconds(seconds: float) -> str:
-    """Return a duration as `parse_seconds` reads it, in the largest unit that leaves at least one of it."""
-    unit = next((name for name in ("d", "h", "m") if seconds >= SECONDS[name]), "s")
-    return f"{seconds / SECONDS[unit]:.3g}{unit}"
+    """Return a duration in its two largest units: `45s`, `1m 30s`, `2h`."""
+    if seconds < 10:
+        return f"{seconds:.3g}s"
+    left, parts = round(seconds), []
+    for unit, size in sorted(SECONDS.items(), key=lambda item: -item[1]):
+        count, left = divmod(left, round(size))
+        if count:
+            parts.append(f"{count}{unit}")
+    return " ".join(parts[:2])
 
 
 def format_bytes(size: float) -> str:

@@ -1,6 +1,6 @@
 """Runs a sweep on a Ray cluster, as a process of its own, which a test can kill. Prints a line a trial that ends.
 
-    python -m tests.cluster_driver --address HOST:PORT --plugins DIR --results DIR --arch NAME ... [options]
+python -m tests.cluster_driver --address HOST:PORT --plugins DIR --results DIR --arch NAME ... [options]
 """
 
 import argparse
@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ def simulate(job, send):
     if name == "saving" and not before:
         write(job.checkpoint, job.checkpoint_key, Progress(done=1), [("a", np.zeros(100_000, np.float32))])
         send(Saved(1))
-        seconds = 600
+        seconds = 3
     with stop.listening():
         time.sleep(seconds)
     send(Epoch(1, 1, 0.5, 0.5, None, None, 0.1, 0.1, 10.0))
@@ -86,6 +87,9 @@ def trials_of(arguments):
     source = DataSource(data, default_data_dir(), default_cache_dir())
     recipe = resolve_recipe("standard", {"epochs": 1, "batch_size": 16, "min_steps": 0})
     prepared = {data.label: prepare(source, lambda *_: None)}
+    if arguments.other_data:
+        one = prepared[data.label]
+        prepared[data.label] = replace(one, info=replace(one.info, fingerprint="0" * 64))
     choices = [
         Choice(
             architecture=architectures.choose(name),
@@ -112,6 +116,7 @@ def main():
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--timeout", type=float)
     parser.add_argument("--simulate", action="store_true")
+    parser.add_argument("--other-data", action="store_true")
     parser.add_argument("--other-version", action="store_true")
     arguments = parser.parse_args()
     from bench.execution import cluster
@@ -140,11 +145,13 @@ def run(arguments, cluster):
     try:
         runner = Runner(store, engine, Printer(), Profiles(records, set(), wanted=False), options)
         runner.run(todo, {trial.spec.trial_id: store.attempts(trial.spec.trial_id) for trial in todo})
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
     finally:
         engine.close()
 
 
 if __name__ == "__main__":
-    import tests.cluster_driver
+    import tests.cluster_driver  # noqa: PLW0406 - by the name that workers can import `simulate` by
 
     tests.cluster_driver.main()

@@ -7,11 +7,11 @@ import sys
 import numpy as np
 import pytest
 
+from bench import store as store_module
 from bench.environment import Device, describe
 from bench.errors import StoreError
 from bench.events import Epoch
 from bench.records import Reason, Status, TrialRecord
-from bench import store as store_module
 from bench.store import Store, write_predictions
 from tests.test_spec import SPEC
 
@@ -134,6 +134,15 @@ def dead_claim(tmp_path):
     (trial,) = (tmp_path / "trials").iterdir()
     assert len(list(trial.iterdir())) == 2
     return trial
+
+
+def test_nothing_is_written_through_a_link(tmp_path):
+    (tmp_path / "results" / "trials").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "results" / "trials" / SPEC.trial_id).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="is a link, through which nothing is written"):
+        Store(tmp_path / "results").begin(SPEC.trial_id)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_a_claim_of_a_dead_process_is_taken_over(tmp_path, dead_claim):

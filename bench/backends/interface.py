@@ -182,7 +182,7 @@ def global_seeds(create: bool = False) -> list[Any]:
 
 
 def stored(value: Any) -> Array:
-    """Return a variable of Keras, or an array, as an array of a type that every NumPy knows: bfloat16 as its bits, uint16."""
+    """Return a variable or array as an array of a type that every NumPy knows: bfloat16 as its bits, uint16."""
     array = np.asarray(value)
     return array.view(f"u{array.itemsize}") if array.dtype.kind == "V" else array
 

@@ -67,12 +67,14 @@ def replicated(devices: int) -> AbstractContextManager[Any]:
     if devices == 1:
         return nullcontext()
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    return cast("AbstractContextManager[Any]", tf.distribute.MirroredStrategy([f"{kind}:{n}" for n in range(devices)]).scope())
+    return cast(
+        "AbstractContextManager[Any]", tf.distribute.MirroredStrategy([f"{kind}:{n}" for n in range(devices)]).scope()
+    )
 
 
 def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function as a graph; without XLA, whose products on a CPU are slower."""
-    return tf.function(function)  # type: ignore[no-any-return]
+    return _function(function)
 
 
 def threads() -> int:
@@ -116,14 +118,14 @@ class TensorFlowSteps:
         self.variables = model.trainable_variables
         self.penalized = decayed_variables(model) if task.objective.l2 else []
         optimizer.build(self.variables)
-        self.strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
+        self.strategy: Any = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
         if self.strategy:
             _sum_before_clipping(optimizer)
         self.resident = None if task.resident is None else tf.constant(task.resident.images)
-        self.step = self._step_of_all if self.strategy else tf.function(self._step, jit_compile=tuning.jit_compile)
-        self.function = tf.function(self._train, input_signature=self._signature())
+        self.step = self._step_of_all if self.strategy else _function(self._step, jit_compile=tuning.jit_compile)
+        self.function = _function(self._train, input_signature=self._signature())
         spec = tf.TensorSpec((None, *task.shape), tf.uint8)
-        self.infer = tf.function(self._infer, input_signature=(spec,), jit_compile=tuning.jit_compile)
+        self.infer = _function(self._infer, input_signature=(spec,), jit_compile=tuning.jit_compile)
 
     def place(self, block: Block) -> Placed:
         """Bring a block to the device."""
@@ -171,10 +173,13 @@ class TensorFlowSteps:
 
     def _train(self, inputs: Any, labels: Any) -> tuple[Any, Any]:
         steps = tf.shape(labels)[0]
-        losses, correct = tf.TensorArray(tf.float32, steps), tf.TensorArray(tf.int32, steps)
-        for index in tf.range(steps):
-            loss, right = self.step(tf.nest.map_structure(lambda each: each[index], inputs), labels[index])  # noqa: B023
-            losses, correct = losses.write(index, loss), correct.write(index, right)
+
+        def one(index: Any, losses: Any, correct: Any) -> tuple[Any, Any, Any]:
+            loss, right = self.step(tf.nest.map_structure(lambda each: each[index], inputs), labels[index])
+            return index + 1, losses.write(index, loss), correct.write(index, right)
+
+        start = 0, tf.TensorArray(tf.float32, steps), tf.TensorArray(tf.int32, steps)
+        _, losses, correct = tf.while_loop(lambda index, *_: index < steps, one, start)
         return losses.stack(), correct.stack()
 
     def _step_of_all(self, inputs: Any, labels: Any) -> tuple[Any, Any]:
@@ -188,7 +193,8 @@ class TensorFlowSteps:
         context, devices = tf.distribute.get_replica_context(), self.strategy.num_replicas_in_sync
         size = tf.shape(labels)[0] // devices
         start = context.replica_id_in_sync_group * size
-        return self._step(*tf.nest.map_structure(lambda each: each[start : start + size], (inputs, labels)), devices)
+        inputs, labels = tf.nest.map_structure(lambda each: each[start : start + size], (inputs, labels))
+        return self._step(inputs, labels, devices)
 
     def _step(self, inputs: Any, labels: Any, devices: int = 1) -> tuple[Any, Any]:
         with tf.GradientTape() as tape:
@@ -208,6 +214,11 @@ class TensorFlowSteps:
 
     def _logits(self, images: Any, training: bool) -> Any:
         return tf.cast(self.model(images, training=training), tf.float32)
+
+
+def _function(function: Callable[..., Any], **options: Any) -> Any:
+    """Compile a function as it is: AutoGraph would read its source again, which may have been edited by then."""
+    return tf.function(function, autograph=False, **options)
 
 
 def _sum_before_clipping(optimizer: Any) -> None:

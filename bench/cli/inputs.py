@@ -114,7 +114,7 @@ def settings_of(arguments: argparse.Namespace, file: Settings) -> RunSettings:
     jobs = pick("jobs")
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs must be at least 1; got {jobs}.")
-    if arguments.ray_address and pick("engine") != "ray":
+    if pick("ray_address") and pick("engine") != "ray":
         raise UsageError("--ray-address is for --engine ray, which was not asked for.")
     return RunSettings(
         results=pick("results", Path("results")),
@@ -131,7 +131,7 @@ def settings_of(arguments: argparse.Namespace, file: Settings) -> RunSettings:
         checkpoint_seconds=parsed("checkpoint_every", parse_seconds, CHECKPOINT_SECONDS),
         exclusive=pick("timing") == "exclusive",
         engine=pick("engine", "local"),
-        ray_address=arguments.ray_address,
+        ray_address=pick("ray_address"),
     )
 
 

@@ -114,10 +114,14 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arch", help="architectures, with parameters as TOML values", **names)  # type: ignore[arg-type]
     parser.add_argument("--dataset", help="data sets, likewise", **names)  # type: ignore[arg-type]
     parser.add_argument("--seeds", type=int, metavar="N", help="run seeds 0 to N-1 (default 1)")
-    parser.add_argument("--dry-run", action="store_true", help="print the trials, what is done, and what the rest takes")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the trials, what is done, and what the rest takes"
+    )
     recipe = parser.add_argument_group("how to train")
     recipe.add_argument(
-        "--recipe", help=f"recipes: {', '.join(RECIPES)} (the first is default), with overrides", **names  # type: ignore[arg-type]
+        "--recipe",
+        help=f"recipes: {', '.join(RECIPES)} (the first is default), with overrides",
+        **names,  # type: ignore[arg-type]
     )
     recipe.add_argument("--epochs", type=int, metavar="N", help="just so many passes over the training images")
     recipe.add_argument("--batch-size", type=int, metavar="N", help="images a step")
@@ -133,7 +137,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     recipe.add_argument("--precision", nargs="+", choices=PRECISIONS, help="default: what suits the device")
     recipe.add_argument("--backend", nargs="+", choices=list(BACKENDS), help="default tensorflow")
     recipe.add_argument(
-        "--devices", nargs="+", type=int, metavar="N", help="devices that a trial shares its batches out over (default 1)"
+        "--devices",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="devices that a trial shares its batches out over (default 1)",
     )
     again = parser.add_argument_group("what is run again")
     again.add_argument("--force", action="store_true", help="run trials that have ended on this machine once more")
@@ -165,9 +173,7 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--disk-limit", metavar="SIZE", help="end a trial that writes or prints more into its folder (default 1GB)"
     )
-    group.add_argument(
-        "--checkpoint-every", metavar="TIME", help="save the state of a training so often (default 5m)"
-    )
+    group.add_argument("--checkpoint-every", metavar="TIME", help="save the state of a training so often (default 5m)")
     group.add_argument("--engine", choices=["local", "ray"], help="local (default), or a Ray cluster")
     group.add_argument("--ray-address", metavar="ADDRESS", help="of the cluster; without it Ray starts on this machine")
 

@@ -10,12 +10,14 @@ from functools import partial
 
 from bench.archive import Archive
 from bench.cli.console import print_failure, print_leaderboard, print_problems
+from bench.cli.dry_run import Outlook, estimate_all, print_outlook
 from bench.cli.inputs import RunSettings, choices_of, sources_of
 from bench.cli.progress import make_observer, prepare_progress
 from bench.data.cache import DataSource, Prepared, peek
 from bench.environment import BACKENDS, resolve_precision
 from bench.errors import BackendError, DataError, StoreError, UsageError
 from bench.execution.engine import Engine
+from bench.execution.estimate import disk_bytes
 from bench.execution.local import LocalEngine
 from bench.execution.planning import Policy, Trial, last_of, plan, prepare_sources, remaining, stale
 from bench.execution.profiles import Profiles
@@ -29,8 +31,6 @@ from bench.sweeps.combinations import Sweep
 from bench.units import format_bytes
 
 STALE_LINES = 10
-RECORD_BYTES = 100_000  # of a trial without its predictions: record, history, log, layers
-LOGIT_BYTES = {"float32": 4, "float16": 2}
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,10 @@ def run_sweep(sweep: Sweep, settings: RunSettings, arguments: argparse.Namespace
         store.check_writable()
         store.sweep_up()
     planned, engine = _plan(sweep, settings, arguments, store)
-    _announce(planned, engine, arguments.quiet)
+    _announce(planned, engine, quiet=arguments.quiet or arguments.dry_run)
     if arguments.dry_run:
-        from bench.cli.dry_run import print_dry_run
-
-        return print_dry_run(planned.trials, planned.todo, planned.before.records, settings, len(engine.units()))
+        _print_dry_run(planned, engine, store, settings)
+        return 0
     _check_room(store, planned.todo, settings)
     try:
         _run(planned, engine, store, settings, arguments.quiet)
@@ -69,9 +68,7 @@ def run_sweep(sweep: Sweep, settings: RunSettings, arguments: argparse.Namespace
     return int(any(_is_bad(record) for record in ended) or not any(record.status == Status.OK for record in ended))
 
 
-def _plan(
-    sweep: Sweep, settings: RunSettings, arguments: argparse.Namespace, store: Store
-) -> tuple[Plan, Engine]:
+def _plan(sweep: Sweep, settings: RunSettings, arguments: argparse.Namespace, store: Store) -> tuple[Plan, Engine]:
     names = dict.fromkeys(each.dataset for each in sweep.combinations)
     architectures = discover("architecture", settings.plugins)
     sources = sources_of(names, settings.plugins, settings.data_dir)
@@ -146,6 +143,16 @@ def _announce(planned: Plan, engine: Engine, quiet: bool) -> None:
     print(f"importing {titles}, once for all of them ..." if todo else "nothing is left to run", flush=True)
 
 
+def _print_dry_run(planned: Plan, engine: Engine, store: Store, settings: RunSettings) -> None:
+    outlook = Outlook(
+        trials=planned.trials,
+        estimates=estimate_all(planned.todo, planned.before.records, engine, settings.logits, count=True),
+        last=last_of(planned.before.records, planned.machines),
+        stale=stale(planned.todo, planned.before.records),
+    )
+    print_outlook(outlook, len(engine.units()), store.free_bytes() if store.folder.exists() else None)
+
+
 def _tell_stale(planned: Plan) -> None:
     why = stale(planned.todo, planned.before.records)
     by_reason: dict[str, int] = {}
@@ -157,10 +164,7 @@ def _tell_stale(planned: Plan) -> None:
 
 def _check_room(store: Store, todo: Sequence[Trial], settings: RunSettings) -> None:
     """Raise `StoreError` where the disk has no room for what the trials will leave."""
-    needed = 0
-    for trial in todo:
-        info = trial.prepared.info
-        needed += info.counts["test"] * len(info.class_names) * LOGIT_BYTES[settings.logits] + RECORD_BYTES
+    needed = sum(disk_bytes(trial, settings.logits) for trial in todo)
     if needed > store.free_bytes():
         raise StoreError(
             f"the {len(todo):,} trials will leave up to {format_bytes(needed)} in {store.folder}, and its disk has "
@@ -187,10 +191,20 @@ def _run(planned: Plan, engine: Engine, store: Store, settings: RunSettings, qui
         _measure_peaks(planned.todo, engine, profiles)
         done_before = len(planned.trials) - len(planned.todo)
         units = len(engine.units())
-        with make_observer(store.folder, len(planned.todo), done_before, units, quiet) as observer:
+        expected = _expected_seconds(planned, engine, settings)
+        shown = make_observer(
+            store.folder, len(planned.todo), done_before, units, quiet, expected=expected, trials=planned.todo
+        )
+        with shown as observer:
             Runner(store, engine, observer, profiles, options).run(planned.todo, known)
     finally:
         engine.close()
+
+
+def _expected_seconds(planned: Plan, engine: Engine, settings: RunSettings) -> dict[str, float]:
+    """Return what earlier records let expect of each trial, by its id."""
+    estimates = estimate_all(planned.todo, planned.before.records, engine, settings.logits, count=False)
+    return {each.trial.spec.trial_id: each.seconds.value for each in estimates if each.seconds.value is not None}
 
 
 def _measure_peaks(todo: Sequence[Trial], engine: Engine, profiles: Profiles) -> None:

@@ -115,7 +115,7 @@ def _screen(overview: Overview, console: Console) -> Group:
     rows = _rows(overview, console)
     parts: list[RenderableType] = [Text(one_line(problem), style="yellow") for problem in overview.problems]
     for run in overview.runs:
-        parts += [*_run_lines(run, rows), Text()]
+        parts += [*_run_lines(run, rows), *([Text()] if len(overview.runs) > 1 else [])]
     if overview.ended is not None:
         parts.append(Text(_nothing(overview)))
     return Group(*parts)

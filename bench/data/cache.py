@@ -87,7 +87,14 @@ class DataSource:
         unversioned = "version" not in plugin.functions and "data_dir" in plugin.functions[FUNCTIONS["dataset"]]
         folder = str(self.data_dir) if unversioned else ""
         key = json.dumps(
-            [plugin.source_hash, _decoder_hash(), dict(self.choice.parameters), version, folder, dict(plugin.modules.hashes)],
+            [
+                plugin.source_hash,
+                _decoder_hash(),
+                dict(self.choice.parameters),
+                version,
+                folder,
+                dict(plugin.modules.hashes),
+            ],
             sort_keys=True,
         )
         return self.cache_dir / plugin.name / hashlib.sha256(key.encode()).hexdigest()[:16]

@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -163,12 +164,14 @@ def _work(connection: Connection, order: Order) -> tuple[str, bytes]:
 
 
 def _settle(place: Place) -> None:
-    """Take up the cores, the variables and the log."""
+    """Take up the cores, the variables, the folder and the log."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(MORE_LIKELY_VICTIM)
     if place.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, place.cores)
     os.environ.update(place.variables)
+    if place.folder is not None:  # where temporary files go, too: TensorFlow leaves some of each training
+        os.environ["TMPDIR"] = tempfile.tempdir = place.folder
     if place.log is None:
         return
     file = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

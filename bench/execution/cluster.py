@@ -319,8 +319,8 @@ class RayEngine:
         reasons = " ".join(str(error) for error in self._refused.values())
         minutes = PATIENCE_SECONDS / 60
         return (
-            f"no worker has been ready on the Ray cluster for {minutes:.0f} minutes. Nodes: {', '.join(nodes) or 'none'}. "
-            f"`ray status` says what else uses them; the same command goes on with what has not ended. {reasons}"
+            f"no worker has been ready on the Ray cluster for {minutes:.0f} minutes. Nodes: "
+            f"{', '.join(nodes) or 'none'}. `ray status` says what else uses them; the same command goes on with what has not ended. {reasons}"
         ).strip()
 
 

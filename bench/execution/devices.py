@@ -34,9 +34,7 @@ def resolve_devices(server: ForkServer) -> list[Device]:
         install = INSTALL_GPU[server.backend]
         note = f"{gpus[0].name} is there, but this {server.title} cannot use it: {install} brings its CUDA libraries."
         return [Device("CPU", cpu_name(), note)]
-    return [
-        Device("GPU", gpu.name, "", gpu.compute_capability, gpu.memory_bytes, gpu.uuid) for gpu in gpus[:usable]
-    ]
+    return [Device("GPU", gpu.name, "", gpu.compute_capability, gpu.memory_bytes, gpu.uuid) for gpu in gpus[:usable]]
 
 
 def remembered_peak(device: Device, precision: str, cores: int) -> float | None:

@@ -15,11 +15,13 @@ from bench.execution.counting import Counts, figure, model_key
 from bench.execution.planning import Trial
 from bench.records import Status, TrialRecord
 from bench.spec import TrialSpec
+from bench.units import format_bytes
 
 FLOPS = 6  # for each multiply-add of a forward pass, in training: two, and a backward pass is twice the forward one
 PEAK_SHARE = 0.25  # of the matrix-product peak, where there are no records to say better
 RECORD_BYTES = 100_000  # of a trial without its predictions: record, history, log, layers
 LOGIT_BYTES = {"float32": 4, "float16": 2}
+BACKEND_BYTES = 400e6  # about what a process takes that has imported one and trained next to nothing
 STATE_COPIES = {"sgd": 2, "adamw": 3}  # of the weights, in a training's saved state
 
 
@@ -239,6 +241,7 @@ def _memory(trial: Trial, counts: Counts | None, groups: Mapping[str, _Summary])
         return Figure(None, "unknown: no such records, and no count of activations")
     recipe, width = trial.spec.recipe, 4 if trial.spec.precision == "float32" else 2
     weights = (1 + STATE_COPIES[recipe.optimizer]) * 4 * counts.parameters
-    basis = "parameters and activations, " + ("on top of the smallest trial here" if all_.memory else "backend aside")
-    least = all_.memory[0] if all_.memory else 0.0
+    beside = "the smallest trial here" if all_.memory else f"{format_bytes(BACKEND_BYTES)} for the backend"
+    basis = f"parameters and activations on top of {beside}"
+    least = all_.memory[0] if all_.memory else BACKEND_BYTES
     return Figure(least + weights + width * counts.activations * recipe.batch_size, basis)

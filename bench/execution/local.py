@@ -65,10 +65,11 @@ class LocalEngine:
     def poll(self, seconds: float) -> Sequence[Event | End]:
         """Return what the processes have sent."""
         servers = {id(server): server for server in self._working.values()}.values()
-        connections = [server.connection for server in servers]
-        if not connections:
+        waiting = [server.connection for server in servers]
+        connections = [each for each in waiting if each is not None]
+        if not waiting:
             time.sleep(seconds)  # nothing runs here: what is waited for is another process's
-        elif None not in connections:
+        elif len(connections) == len(waiting):
             wait(connections, seconds)
         messages = [message for server in servers for message in server.receive()]
         return [self._noted(message) for message in messages]

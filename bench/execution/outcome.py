@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -30,6 +31,8 @@ def score_metrics(scores: Scores, trained: Training) -> dict[str, Any]:
 
 def speed_metrics(speed: Steady, trained: Training, shared: Sharing) -> dict[str, Any]:
     """Return the training speed, and what is to be said against it."""
+    if trained.past.continued_at[-1:] == (trained.steps,):  # milliseconds have no share of a processor's time
+        shared = replace(shared, other_cpu_share=None, steal_share=None)
     notes = [*([speed.note] if speed.note else []), *shared.notes, *_continuation(trained)]
     if trained.retraced:
         notes.append(f"the training step was compiled {trained.retraced} times more than its shapes need.")

@@ -10,8 +10,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,8 @@ def connect(address: str | None) -> Any:
         _check_answers(address)
     own: dict[str, Any] = {"address": address} if address else {"address": "local", "include_dashboard": False}
     try:
-        ray.init(**own, log_to_driver=False, logging_level=logging.CRITICAL, namespace="bench")
+        with _stderr_closed():
+            ray.init(**own, log_to_driver=False, logging_level=logging.CRITICAL, namespace="bench")
     except Exception as error:
         tried = f"at {address} " if address else ""
         raise BackendError(f"the Ray cluster {tried}cannot be used: {_first_lines(str(error))} {_ADVICE}") from error
@@ -113,8 +114,10 @@ def _import_ray() -> Any:
 def _check_answers(address: str) -> None:
     """Raise where no cluster answers: within seconds, where Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or "://" in address:
-        raise UsageError(f"--ray-address {address!r}: expected HOST:PORT of the head node (its port is 6379) or `auto`.")
+    if not host or not port.isdecimal() or "/" in address:
+        raise UsageError(
+            f"--ray-address {address!r}: expected HOST:PORT of the head node (its port is 6379) or `auto`."
+        )
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
@@ -130,6 +133,19 @@ _ADVICE = (
     "`ray start --head` starts a cluster, and prints its address; `ray start --address HOST:PORT` adds the machine "
     "that it is run on, and bench must run on a machine that belongs to the cluster."
 )
+
+
+@contextmanager
+def _stderr_closed() -> Iterator[None]:
+    """Drop what Ray's C++ side writes to standard error until it has its log files: what matters is raised."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _silence() -> None:

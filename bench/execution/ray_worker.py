@@ -119,7 +119,9 @@ class TrialWorker:
             BackendError: a backend cannot be imported.
 
         """
-        devices = {backend: resolve_devices(server)[0] for backend, server in self._servers.items() if not server.check()}
+        for server in self._servers.values():
+            server.check()
+        devices = {backend: resolve_devices(server)[0] for backend, server in self._servers.items()}
         settings = {name: Setting(device, describe(device, name, len(self._cores))) for name, device in devices.items()}
         self._settings = settings
         self._gpu = next((gpu.uuid for gpu in find_gpus()), "")
@@ -163,8 +165,9 @@ class TrialWorker:
         ) as folder:
             here = _here(job, Path(folder), checkpoint)
             end = yield from self._run(number, work, here, limits)
-            yield Report(end=_lost_with_server(end), files=_files(here.folder))
+            files = _files(here.folder)
         self._asked.pop(number, None)
+        yield Report(end=_lost_with_server(end), files=files)  # last: the driver may end this process upon it
 
     def _run(
         self, number: int, work: Callable[..., Any], job: TrialJob, limits: Limits
@@ -198,8 +201,9 @@ class TrialWorker:
         source = replace(trial.source, data_dir=data_dir, cache_dir=default_cache_dir())
         if key not in self._data:
             yield Report([Phase("preparing")])
-            *_, end = self._follow(number, server, server.submit(prepare_in_fork, source, place=self._place()))
-            self._data[key] = _checked(end, trial)
+            for message in self._follow(number, server, server.submit(prepare_in_fork, source, place=self._place())):
+                if isinstance(message, End):
+                    self._data[key] = _checked(message, trial)
         return replace(trial, source=source, prepared=self._data[key])
 
     def _follow(self, number: int, server: ForkServer, mine: int) -> Iterator[list[Any] | End]:
@@ -304,7 +308,7 @@ def _remove_left_folders() -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _reduce(error: WorkStoppedError | WorkDiedError | WorkFailedError) -> tuple[Any, ...]:
+def _reduce(error: Any) -> tuple[Any, ...]:
     match error:
         case WorkStoppedError():
             arguments: tuple[Any, ...] = (error.cause, error.limits, error.last_words)

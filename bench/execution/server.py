@@ -232,7 +232,8 @@ class _Supervisor:
         elif what == Message.EVENT:
             self.inbox.append(Event(number, pickle.loads(value)))  # noqa: S301 - from our own fork
         else:
-            self.inbox.append(_end(number, what, *value, self.running.pop(number)))
+            answer, cause = value
+            self.inbox.append(_end(number, what, answer, cause, self.running.pop(number)))
 
     def _bury(self) -> None:
         """The supervisor has died: whatever it was doing has ended."""

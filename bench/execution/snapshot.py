@@ -23,7 +23,7 @@ FOLDER = ".runs"
 MOST_BYTES = 2**20
 MOST_RUNS = 64
 SILENT_SECONDS = 60.0
-TAG = re.compile(r"[0-9]{1,9}@[^/]*")  # what `bench.claims.process_tag` returns
+TAG = re.compile(r"[0-9]{1,9}@[ -.0-~]*")  # what `bench.claims.process_tag` returns
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,9 +87,8 @@ def _run(job: TrialJob, send: Send, stop: StopRequest) -> Outcome:
     with watch.phase("data"):
         images = _load(job)
     send(Phase("building"))
-    with watch.phase("build"):
-        with backend.replicated(spec.devices):
-            built = _build(job, images, backend)
+    with watch.phase("build"), backend.replicated(spec.devices):
+        built = _build(job, images, backend)
     send(Phase("training"))
     sharing, meter = SharingRecorder(job.device.uuid), EnergyMeter(job.device.uuid)
     sharing.start()

@@ -177,7 +177,9 @@ MOMENTS: dict[str, tuple[Moment, tuple[str, ...], int]] = {  # how it is waited 
 }
 
 
-def kill_again_and_again(folder: Path, kills: int, trials: int, seed: int = 0, jobs: tuple[int, ...] = (1, 2)) -> Summary:
+def kill_again_and_again(
+    folder: Path, kills: int, trials: int, seed: int = 0, jobs: tuple[int, ...] = (1, 2)
+) -> Summary:
     """Kill so many times, and check after each; the last sweep is run to its end.
 
     Raises:
