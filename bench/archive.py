@@ -66,7 +66,7 @@ def read_records(folder: Path, trial_ids: Iterable[str] | None = None) -> Archiv
     for attempt, trial in sorted(_attempts(root, wanted, problems)):
         path = f"{root}/{trial}/{attempt}/record.json"
         try:
-            records.append(_parse(_read_file(path, MOST_RECORD_BYTES), trial, attempt))
+            records.append(_parse(read_regular(path, MOST_RECORD_BYTES), trial, attempt))
         except FileNotFoundError:
             continue  # an empty folder says nothing
         except (OSError, ValueError, RecursionError, MemoryError) as error:
@@ -92,20 +92,21 @@ def read_predictions(folder: Path) -> Predictions:
     except FileNotFoundError:
         raise
     except Exception as error:  # a made-up file can have numpy and zipfile raise anything
-        raise StoreError(f"predictions.npz {_words(error)}") from error
+        raise StoreError(f"predictions.npz {words_of(error)}") from error
     return Predictions(logits, labels)
 
 
 def _problem(path: str, error: BaseException) -> str:
     advice = "Update bench to read it." if isinstance(error, _NewerError) else MOVE
-    return f"{_shown(path)} {_words(error)}. {advice}"
+    return f"{_shown(path)} {words_of(error)}. {advice}"
 
 
 def _shown(path: str) -> str:
     return printable(path).replace("\n", "\\n")
 
 
-def _words(error: BaseException) -> str:
+def words_of(error: BaseException) -> str:
+    """Return what is wrong, as the end of a sentence that begins with what was read."""
     if isinstance(error, RecursionError):
         return "is nested too deeply"
     if isinstance(error, MemoryError):
@@ -159,7 +160,8 @@ def _folders(path: str, problems: list[str]) -> Iterator[str]:
             yield name
 
 
-def _read_file(path: str, most: int) -> bytes:
+def read_regular(path: str, most: int) -> bytes:
+    """Return what a regular file holds; anything else, a link or more bytes than `most` is a ValueError or OSError."""
     with _open_regular(path, most) as file:
         return file.read(most + 1)
 
@@ -190,7 +192,7 @@ class _NewerError(ValueError):
 
 def _parse(content: bytes, trial: str, attempt: str) -> TrialRecord:
     """Return the record in a file's content; a ValueError says what is wrong, as the end of a sentence."""
-    value = _checked_version(_object(content))
+    value = _checked_version(read_object(content))
     record: TrialRecord = build(TrialRecord, value)
     if (record.trial_id, record.attempt) != (trial, attempt):
         raise ValueError(f"says that it is of {record.trial_id}/{record.attempt}, which its folder is not")
@@ -198,7 +200,8 @@ def _parse(content: bytes, trial: str, attempt: str) -> TrialRecord:
     return record
 
 
-def _object(content: bytes) -> dict[str, Any]:
+def read_object(content: bytes) -> dict[str, Any]:
+    """Return the JSON object in these bytes; anything else is a ValueError or RecursionError."""
     if not content.strip():
         raise ValueError("is empty")
     try:

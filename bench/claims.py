@@ -1,4 +1,4 @@
-"""Which process works on what: a claim is a locked file, which the kernel unlocks when its process ends, however that is.
+"""Which process works on what: a claim is a locked file, which the kernel unlocks when its process ends in any way.
 
 So a claim of a dead process is no obstacle, and needs no rule for when a process counts as dead. On a network disk that
 holds for as long as its file locks work.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -68,7 +69,9 @@ def process_tag() -> str:
 def is_dead(tag: str) -> bool:
     """Return whether the process of that tag is known to have ended: of another machine's, nothing is known."""
     number, _, node = tag.partition("@")
-    return node == platform.node() and number.isdecimal() and not psutil.pid_exists(int(number))
+    if node != platform.node() or not re.fullmatch(r"[0-9]{1,9}", number):
+        return False
+    return not psutil.pid_exists(int(number))
 
 
 def _is_open_file(path: Path, descriptor: int) -> bool:

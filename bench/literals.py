@@ -21,13 +21,13 @@ def parse_pairs(text: str, where: str) -> dict[str, Any]:
 
     """
     try:
-        pairs: dict[str, Any] = tomllib.loads(f"pairs = {{{text}}}")["pairs"]
-    except tomllib.TOMLDecodeError:
+        (pairs,) = tomllib.loads(f"pairs = [{{{text}}}]")["pairs"]  # in a list, a comment cannot hide what follows
+    except (ValueError, RecursionError):  # TOML's own error is a ValueError, and so is a number of 5,000 digits
         raise UsageError(
             f"{where}: cannot read {text!r}. Expected KEY=VALUE[,KEY=VALUE...] with TOML values, such as depth=56, "
             "rate=0.5, flag=true or name='text'. Text needs quotes, and the shell quotes around those: \"name='text'\"."
         ) from None
-    return pairs
+    return dict(pairs)
 
 
 def replace_defaults(defaults: Mapping[str, Any], changes: Mapping[str, Any], owner: str) -> dict[str, Any]:
@@ -59,7 +59,8 @@ def format_literal(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return json.dumps(value) if "'" in value else f"'{value}'"
+        escaped = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
+        return escaped if "'" in value or not value.isprintable() else f"'{value}'"
     if isinstance(value, list | tuple):
         return f"[{','.join(map(format_literal, value))}]"
     return str(value)

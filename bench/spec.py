@@ -15,7 +15,7 @@ from bench.recipes import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class PluginSpec:
-    """A plugin as a trial uses it: name, every parameter, and the hashes of its source and of local modules it imports."""
+    """A plugin as a trial uses it: name, every parameter, the hashes of its source and of local modules it imports."""
 
     name: str
     label: str

@@ -32,12 +32,13 @@ CHECKPOINT = ".checkpoint.npz"
 LEAST_FREE_BYTES = 16 * 2**20
 KEPT = {"record.json", "history.csv", "predictions.npz", "layers.csv", "log.txt"}
 LOG_BYTES = 2**20  # of each end of a log that is longer than twice that
-TAIL_LINES, TAIL_BYTES = 20, 4_000
+LOG_SLACK = 1_000  # for the line that says what is left out: what was shortened stays as it is
+TAIL_LINES, TAIL_BYTES = 40, 8_000  # a traceback has about 30
 TEMPORARY = re.compile(r"^\..*\.(\d+@.*)\.tmp$")
 
 
 class Attempt:
-    """An attempt that is being made, at a trial that was claimed: a folder under a temporary name, which `commit` renames.
+    """An attempt that is being made at a claimed trial: a folder under a temporary name, which `commit` renames.
 
     Whatever an earlier process left there when it was killed is removed.
     """
@@ -76,7 +77,7 @@ class Attempt:
 
         """
         try:
-            _tidy(self.folder)
+            tidy(self.folder)
             if history:
                 _write_csv(self.folder / "history.csv", history)
             _write_durably(self.folder / "record.json", json.dumps(record.to_json(), indent=1, allow_nan=False) + "\n")
@@ -223,12 +224,13 @@ def _sync(folder: Path) -> None:
     os.close(descriptor)
 
 
-def _tidy(folder: Path) -> None:
+def tidy(folder: Path) -> None:
+    """Remove what does not belong into an attempt's folder, and the middle of a long log."""
     for path in folder.iterdir():
         if path.name not in KEPT or path.is_symlink() or not path.is_file():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     log = folder / "log.txt"
-    if log.exists() and (size := log.stat().st_size) > 2 * LOG_BYTES:
+    if log.exists() and (size := log.stat().st_size) > 2 * LOG_BYTES + LOG_SLACK:
         with log.open("rb") as file:
             first = file.read(LOG_BYTES)
             file.seek(-LOG_BYTES, os.SEEK_END)

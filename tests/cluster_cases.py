@@ -168,6 +168,10 @@ def test_a_node_is_removed_and_another_joins(cluster, sweep, records, tmp_path, 
     assert len(set(re.findall(r"started .* on (\w{6})", driver.text))) == 4
     assert_each_ended_once(records(), 16)
     assert [record.resolved["continued"] for record in records()].count(1) == 1
+    again = sweep("--arch", "saving", "--seeds", 16)  # its workers remove what the lost one has left
+    assert again.finish() == (0, "")
+    assert "started" not in again.text
+    assert len(records()) == 16
     assert_nothing_is_left(folder, tmp_path / "results")
     cluster.remove_node(joined)
 

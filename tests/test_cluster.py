@@ -84,10 +84,13 @@ def test_how_a_trial_ended_travels(error):
 
 
 def test_sweeps_on_two_nodes():
-    """Where it may be, in a network that has `lo` alone, and with process numbers of its own: whatever is left ends."""
+    """Where it may be, in a network that has `lo` alone, and with process numbers of its own: whatever is left ends.
+
+    The shell is the first of these processes: it takes note of those that end without a parent.
+    """
     pytest.importorskip("ray", reason="needs Ray (the extra `ray`)")
     command = [sys.executable, "-m", "pytest", str(CASES), "-q", "-p", "no:cacheprovider", "--timeout=300"]
     if shutil.which("ip") and subprocess.run([*OWN_NETWORK, "true"], check=False, capture_output=True).returncode == 0:
-        command = [*OWN_NETWORK, "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *command]
+        command = [*OWN_NETWORK, "sh", "-c", 'ip link set lo up; "$@"; exit $?', "sh", *command]
     ended = subprocess.run(command, cwd=CASES.parent.parent, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout[-20_000:] + ended.stderr[-5_000:]

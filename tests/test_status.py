@@ -555,7 +555,7 @@ TAG = "5@far"
         (state_of(TAG, started_at="0001-01-01T00:00:00+14:00"), "has a time that is not in UTC"),
         (state_of("6@far"), "says that it is of process 6@far"),
         (json.dumps(state_of(TAG, seconds_left=float("nan"))).encode(), "NaN is no number"),
-        (state_of(TAG, total=10**30), "holds a number beyond"),
+        (state_of(TAG, total=10**30), "holds a whole number beyond"),
         (b"[" * 100_000, "is nested too deeply"),
         (b" " * (2**20 + 1), "more than the 1,048,576 that are read"),
     ],
@@ -596,9 +596,9 @@ def test_what_is_no_file_is_neither_followed_nor_waited_for(put, status, tmp_pat
 def test_texts_of_others_do_nothing_to_the_terminal(put, status):
     nasty = "[bold red]x[/] \x1b[2J\x1b]0;title\x07 \u202e two\nlines [/nonsense]"
     failed = dict.fromkeys(("title", "status", "reason", "message", "folder"), nasty)
-    trial = running(nasty, place=nasty, phase=nasty, epoch=10**17, epochs=-1, loss=1e17, images_per_second=-1e17)
+    trial = running(nasty, place=nasty, phase=nasty, epoch=10**17, epochs=-1, loss=1e308, images_per_second=-1e308)
     changes = {"command": nasty, "host": nasty, "ended": {nasty: 5}, "running": [trial], "failed": [failed]}
-    put(state_of(TAG, **changes, seconds_left=-5.0, total=-3, waiting=-1), TAG)
+    put(state_of(TAG, **changes, seconds_left=1e308, total=-3, waiting=-1), TAG)
     out = status()
     assert not {"\x1b", "\x07", "\u202e"} & set(out)
     assert "[bold red]x[/]" in out
@@ -719,7 +719,11 @@ def test_a_real_sweep_side_by_side_shows_on_its_terminal_and_on_another(plugins,
         rows = runs[0]["running"] if runs else []
         return runs if sum(row["validation_accuracy"] is not None for row in rows) == 2 else False
 
+    def drawn():
+        return [line for line in terminal.lines() if re.search(r"/1000000 +\d\.\d{3}", line)]
+
     _wait(trains)
+    _wait(lambda: {line.strip()[:11] for line in drawn()} == {"tiny_net on", "tiny_net:un"})
     (state,) = trains()
     code, out, _ = bench("status", "--results", results)
     assert code == 0
@@ -738,8 +742,6 @@ def test_a_real_sweep_side_by_side_shows_on_its_terminal_and_on_another(plugins,
     assert "[1/3] broken on tiny_data, seed 0: failed (bad_model)" in shown
     assert "ending: what runs saves its training first" in shown
     assert "epoch 1: loss" not in shown  # where several run, the table says it
-    screen = [line for line in terminal.lines() if re.search(r"/1000000 +\d\.\d{3}", line)]
-    assert {"tiny_net on", "tiny_net:un"} <= {line.strip()[:11] for line in screen}
-    assert max(map(len, screen)) <= 80
+    assert max(map(len, drawn())) <= 80
     assert not (results / ".runs").exists()
     assert "2 interrupted" in bench("status", "--results", results)[1]

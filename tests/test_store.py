@@ -91,12 +91,12 @@ def test_a_record_that_finds_no_room_says_so(tmp_path):
     """On a real full disk: /dev/full takes the place of the temporary file."""
     attempt = Store(tmp_path).begin(SPEC.trial_id)
     (attempt.folder / "history.csv").symlink_to("/dev/full")
-    _tidy, store_module._tidy = store_module._tidy, lambda folder: None
+    tidy, store_module.tidy = store_module.tidy, lambda folder: None
     try:
         with pytest.raises(StoreError, match=r"record of net-data-seed3-\w+ cannot be written: .*No space left on dev"):
             attempt.commit(record(attempt=attempt.name), [EPOCH] * 1_000, keep_checkpoint=False)
     finally:
-        store_module._tidy = _tidy
+        store_module.tidy = tidy
     assert list(tmp_path.glob("trials/*")) == []  # no trace of it
 
 

@@ -74,7 +74,7 @@ def replicated(devices: int) -> AbstractContextManager[Any]:
 
 def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function as a graph; without XLA, whose products on a CPU are slower."""
-    return _function(function)
+    return cast("Callable[..., Any]", _function(function))
 
 
 def threads() -> int:
@@ -222,7 +222,7 @@ def _function(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def _sum_before_clipping(optimizer: Any) -> None:
-    """Leave it to the step to sum gradients over the devices: Keras would do it after it has clipped each one's share."""
+    """Leave it to the step to sum gradients over devices: Keras would do so after it has clipped each one's share."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     if not hasattr(inner, "_all_reduce_sum_gradients"):
         raise BackendError("--devices: this version of Keras sums gradients in another way than Keras 3.15 does.")

@@ -48,7 +48,7 @@ if hasattr(nn, "_transpose_spatial_inputs"):
 
 
 def prepare_process(device: Device, devices: int = 1) -> None:  # noqa: ARG001 - `replicated` refuses more than one
-    """Choose CPU or GPU, and as many threads as this process has cores: fewer, perhaps, than when torch was imported."""
+    """Choose CPU or GPU, and as many threads as there are cores: fewer, perhaps, than when torch was imported."""
     torch.set_num_threads(usable_cores())
     if device.kind == "GPU" and not count_gpus():
         raise BackendError(f"{device.name} is there, but PyTorch cannot use it any more. Run `bench doctor`.")

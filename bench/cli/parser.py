@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def _describe(parser: argparse.ArgumentParser, name: str, text: str) -> argparse
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("sweep", nargs="?", type=Path, metavar="SWEEP.toml", help="a file that describes the trials")
+    parser.add_argument("sweep", nargs="?", type=_path, metavar="SWEEP.toml", help="a file that describes the trials")
     names = {"nargs": "+", "action": "extend", "metavar": "NAME[:KEY=VALUE,...]"}
     parser.add_argument("--arch", help="architectures, with parameters as TOML values", **names)  # type: ignore[arg-type]
     parser.add_argument("--dataset", help="data sets, likewise", **names)  # type: ignore[arg-type]
@@ -193,7 +194,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", metavar="NAME", help="only this recipe, as the leaderboard names it")
     parser.add_argument("--precision", metavar="NAME", help="only this precision")
     parser.add_argument("--backend", metavar="NAME", help="only this backend")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the comparisons to this file, as JSON")
+    parser.add_argument("--json", type=_path, metavar="FILE", help="also write the comparisons to this file, as JSON")
     _add_results(parser)
 
 
@@ -204,13 +205,13 @@ def _add_status(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_results(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    parser.add_argument("--results", type=_path, default=Path("results"), metavar="DIR", help="default: results")
 
 
 def _add_plugins(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plugins",
-        type=Path,
+        type=_path,
         action="append",
         default=[],
         metavar="DIR",
@@ -221,8 +222,20 @@ def _add_plugins(parser: argparse.ArgumentParser) -> None:
 def _add_folders(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-dir",
-        type=Path,
+        type=_path,
         metavar="DIR",
         help="TFDS data directory (default: TFDS_DATA_DIR or ~/tensorflow_datasets)",
     )
     _add_plugins(parser)
+
+
+def _path(text: str) -> Path:
+    """Return a path that the system can at least be asked for."""
+    try:
+        os.stat(text)  # noqa: PTH116 - whether anything is there does not matter
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} cannot be a path: {reason}") from None
+    return Path(text)

@@ -320,7 +320,8 @@ class RayEngine:
         minutes = PATIENCE_SECONDS / 60
         return (
             f"no worker has been ready on the Ray cluster for {minutes:.0f} minutes. Nodes: "
-            f"{', '.join(nodes) or 'none'}. `ray status` says what else uses them; the same command goes on with what has not ended. {reasons}"
+            f"{', '.join(nodes) or 'none'}. `ray status` says what else uses them; the same command goes "
+            f"on with what has not ended. {reasons}"
         ).strip()
 
 

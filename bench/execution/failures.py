@@ -41,18 +41,20 @@ def failure_of(error: Exception, spec: TrialSpec, device: str) -> dict[str, Any]
 def _judge(error: Exception, batch: str, device: str) -> tuple[Status, Reason, str]:
     match error:
         case BenchError():
-            return _of_bench(error)
+            judged = _of_bench(error)
         case WorkStoppedError():
-            return _ended(error, batch)
+            judged = _ended(error, batch)
         case WorkDiedError():
-            return _died(error.exit_code, batch)
+            judged = _died(error.exit_code, batch)
         case LostError():
-            return Status.FAILED, Reason.PROCESS_EXIT, f"what ran it was lost again and again: {error}"
+            judged = Status.FAILED, Reason.PROCESS_EXIT, f"what ran it was lost again and again: {error}"
         case WorkFailedError() if is_out_of_memory(error.failure.kind, str(error)):
-            return _out_of_memory(error, batch, device)
+            judged = _out_of_memory(error, batch, device)
         case WorkFailedError() if NO_ROOM in str(error):
-            return Status.INTERRUPTED, Reason.DISK_FULL, f"the disk is full: {error}"
-    return Status.FAILED, Reason.EXCEPTION, str(error)
+            judged = Status.INTERRUPTED, Reason.DISK_FULL, f"the disk is full: {error}"
+        case _:
+            judged = Status.FAILED, Reason.EXCEPTION, str(error)
+    return judged
 
 
 def _of_bench(error: BenchError) -> tuple[Status, Reason, str]:

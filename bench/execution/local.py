@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from multiprocessing.connection import wait
+from typing import Any
 
 from bench.environment import Device, describe, usable_cores
 from bench.errors import UsageError
@@ -21,14 +23,22 @@ MACHINE = "here"
 class LocalEngine:
     """This machine: a unit for each GPU, or `jobs` units that share its cores out among them."""
 
-    def __init__(self, backends: Sequence[str], jobs: int | None = None) -> None:
+    def __init__(
+        self, backends: Sequence[str], jobs: int | None = None, work: Callable[..., Any] = run_in_fork
+    ) -> None:
         """Look at the devices.
+
+        Args:
+            backends: those that trials will use.
+            jobs: trials side by side; None: one for each GPU, or one.
+            work: called in a fork for each trial, with its job and a function that sends an event.
 
         Raises:
             UsageError: there are fewer GPUs, or fewer cores, than jobs.
             BackendError: a backend is not installed, or cannot be imported.
 
         """
+        self._work = work
         self._servers = {backend: ForkServer(backend) for backend in dict.fromkeys(backends)}
         self._devices = {backend: resolve_devices(server) for backend, server in self._servers.items()}
         self._settings: dict[tuple[Unit, str], Setting] = {}
@@ -58,7 +68,7 @@ class LocalEngine:
         """Fork a process for the trial."""
         server = self._servers[job.trial.spec.backend]
         place = _place(units, folder=str(job.folder), log=str(job.folder / "log.txt"))
-        number = server.submit(run_in_fork, job, place=place, limits=limits)
+        number = server.submit(self._work, job, place=place, limits=limits)
         self._working[number] = server
         return number
 
@@ -107,7 +117,7 @@ def core_sets(cores: Sequence[int], parts: int) -> list[tuple[int, ...]]:
     """Share cores out: as evenly as can be, neighbours together."""
     size, more = divmod(len(cores), parts)
     bounds = [index * size + min(index, more) for index in range(parts + 1)]
-    return [tuple(cores[start:stop]) for start, stop in zip(bounds, bounds[1:], strict=False)]
+    return [tuple(cores[start:stop]) for start, stop in pairwise(bounds)]
 
 
 def _units(gpus: Sequence[str], jobs: int | None) -> list[Unit]:

@@ -186,6 +186,6 @@ def _check_batch_size(choice: Choice, info: DataInfo) -> None:
     for what, size in parts.items():
         if size % choice.devices:
             raise UsageError(
-                f"{what} {size} cannot be shared out evenly over {choice.devices} devices. Set a --batch-size that is a "
-                f"multiple of {choice.devices} (it is that of all devices together), and drop_remainder=true."
+                f"{what} {size} cannot be shared out evenly over {choice.devices} devices. Set a --batch-size that is "
+                f"a multiple of {choice.devices} (it is that of all devices together), and drop_remainder=true."
             )

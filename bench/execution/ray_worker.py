@@ -6,7 +6,6 @@ the worker's own disk. What it leaves there travels back to the driver, so no di
 
 from __future__ import annotations
 
-import copyreg
 import os
 import platform
 import shutil
@@ -43,7 +42,7 @@ from bench.execution.work import (
     WorkFailedError,
     WorkStoppedError,
 )
-from bench.store import KEPT, _tidy
+from bench.store import KEPT, tidy
 
 LOOK_SECONDS = 0.1  # between two looks at what the driver has asked for
 STEP_SECONDS = 0.5  # between two `Step`s that are passed on
@@ -277,7 +276,7 @@ def _saved(checkpoint: Path | None, events: Sequence[Any]) -> bytes | None:
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    _tidy(folder)
+    tidy(folder)
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name in KEPT}
 
 
@@ -306,18 +305,3 @@ def _remove_left_folders() -> None:
         tag = path.name.removeprefix(PREFIX).removesuffix(SUFFIX).rpartition(".")[0]
         if is_dead(tag):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _reduce(error: Any) -> tuple[Any, ...]:
-    match error:
-        case WorkStoppedError():
-            arguments: tuple[Any, ...] = (error.cause, error.limits, error.last_words)
-        case WorkDiedError():
-            arguments = (error.exit_code,)
-        case WorkFailedError():
-            arguments = (error.failure,)
-    return type(error), arguments, vars(error)
-
-
-for _kind in (WorkStoppedError, WorkDiedError, WorkFailedError):
-    copyreg.pickle(_kind, _reduce)  # their messages are not what they are made of

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -68,8 +69,8 @@ class Options:
     """
 
     logits_dtype: str = "float32"
-    policy: Policy = Policy()
-    limits: Limits = Limits()
+    policy: Policy = field(default_factory=Policy)
+    limits: Limits = field(default_factory=Limits)
     checkpoint_seconds: float = SECONDS
     exclusive: bool = False
 
@@ -274,7 +275,8 @@ class Runner:
         """End what still runs: it may save what it has; a second Ctrl-C ends it at once."""
         if not self.running:
             return
-        self.observer.ending()
+        with suppress(OSError):  # nobody may read our output any more
+            self.observer.ending()
         try:
             for number in self.running:
                 self.engine.stop(number)
@@ -288,14 +290,17 @@ class Runner:
     def _wait_for_ends(self) -> None:
         while self.running:
             for message in self.engine.poll(POLL_SECONDS):
-                if isinstance(message, Event):
-                    self.running[message.number].see(message.value)
-                    continue
-                run = self.running.pop(message.number)
-                try:
-                    self._finish(message.number, run, message)
-                except (StoreError, OSError):  # what had this sweep end may be just that, or nobody reads our output
-                    continue
+                with suppress(StoreError, OSError):  # what had this sweep end may be that: a full disk, a closed output
+                    self._take_last(message)
+            with suppress(OSError):
+                self.observer.looked(len(self.waiting), len(self.elsewhere))
+
+    def _take_last(self, message: Event | End) -> None:
+        if isinstance(message, Event):
+            self.running[message.number].see(message.value)
+            self.observer.trial_event(message.number, message.value)
+        else:
+            self._finish(message.number, self.running.pop(message.number), message)
 
 
 def _check(trial: Trial) -> None:

@@ -26,6 +26,8 @@ from bench.errors import BackendError, StoppedError
 from bench.execution.children import POLITE_SECONDS
 from bench.execution.signals import uninterrupted
 from bench.execution.work import (
+    ANYWHERE,
+    UNLIMITED,
     End,
     Event,
     Failure,
@@ -55,7 +57,7 @@ class ForkServer:
         self.title = BACKENDS[backend].title
 
     def run(
-        self, function: Callable[..., Any], *arguments: Any, on_event: Callable[[Any], None], place: Place = Place()
+        self, function: Callable[..., Any], *arguments: Any, on_event: Callable[[Any], None], place: Place = ANYWHERE
     ) -> Any:
         """Call `function(*arguments, send)` in a fresh fork, pass on what it sends, and return what it returns.
 
@@ -89,7 +91,7 @@ class ForkServer:
         return message.result
 
     def submit(
-        self, function: Callable[..., Any], *arguments: Any, place: Place = Place(), limits: Limits = Limits()
+        self, function: Callable[..., Any], *arguments: Any, place: Place = ANYWHERE, limits: Limits = UNLIMITED
     ) -> int:
         """Start a piece of work, and return its number: what it sends, and its end, come with `receive`."""
         self.check()

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
-from bench.archive import _object, _read_file, _words
+from bench.archive import read_object, read_regular, words_of
 from bench.claims import is_dead
 from bench.fields import build, printable
 
@@ -186,12 +186,12 @@ def read_states(results: Path) -> tuple[list[SweepState], list[str]]:
         except FileNotFoundError:
             continue  # its process has ended in between
         except (OSError, ValueError, RecursionError, MemoryError) as error:
-            problems.append(f"{printable(str(path))} {_words(error)}. Remove it to be rid of this message.")
+            problems.append(f"{printable(str(path))} {words_of(error)}. Remove it to be rid of this message.")
     return states, problems
 
 
 def _read(path: Path) -> SweepState:
-    state: SweepState = build(SweepState, _object(_read_file(str(path), MOST_BYTES)))
+    state: SweepState = build(SweepState, read_object(read_regular(str(path), MOST_BYTES)))
     if state.process != path.stem:
         raise ValueError(f"says that it is of process {state.process}")
     return state

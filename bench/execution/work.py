@@ -67,6 +67,9 @@ class Place:
     log: str | None = None
 
 
+ANYWHERE, UNLIMITED = Place(), Limits()
+
+
 @dataclass(frozen=True)
 class Order:
     """A piece of work as the supervisor gets it: `call` is a pickled (function, arguments)."""
@@ -107,8 +110,11 @@ class WorkFailedError(Exception):
     """The work raised an exception that is not a `BenchError`."""
 
     def __init__(self, failure: Failure) -> None:
-        super().__init__(f"{failure.kind}: {failure.message}")
+        super().__init__(failure)
         self.failure = failure
+
+    def __str__(self) -> str:
+        return f"{self.failure.kind}: {self.failure.message}"
 
 
 class ServerDiedError(Exception):
@@ -119,8 +125,11 @@ class WorkDiedError(Exception):
     """The process ended without an answer. `exit_code` is negative for a signal, as in `subprocess`."""
 
     def __init__(self, exit_code: int) -> None:
-        super().__init__(f"the process ended with exit code {exit_code}")
+        super().__init__(exit_code)
         self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        return f"the process ended with exit code {self.exit_code}"
 
 
 class WorkStoppedError(Exception):
@@ -130,5 +139,8 @@ class WorkStoppedError(Exception):
     """
 
     def __init__(self, cause: Cause, limits: Limits, last_words: str = "") -> None:
-        super().__init__(f"the process was ended: {cause}")
+        super().__init__(cause, limits, last_words)
         self.cause, self.limits, self.last_words = cause, limits, last_words
+
+    def __str__(self) -> str:
+        return f"the process was ended: {self.cause}"

@@ -159,9 +159,7 @@ class Sandbox:
 
     def history(self, record: TrialRecord) -> pd.DataFrame:
         """Return all of a history that does not depend on the clock."""
-        return pd.read_csv(self.attempt(record) / "history.csv", float_precision="round_trip").drop(
-            columns=list(TIMINGS)
-        )
+        return pd.read_csv(self.attempt(record) / "history.csv", dtype=str).drop(columns=list(TIMINGS))
 
     def finished(self) -> dict[str, str]:
         """Return the SHA-256 of each file of each finished attempt, by its path."""
