@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
@@ -28,6 +30,23 @@ def parse_pairs(text: str, where: str) -> dict[str, Any]:
             "rate=0.5, flag=true or name='text'. Text needs quotes, and the shell quotes around those: \"name='text'\"."
         ) from None
     return dict(pairs)
+
+
+def parse_path(text: str) -> Path:
+    """Return a path that the system can at least be asked for.
+
+    Raises:
+        UsageError: it is too long, say, or holds what no path can.
+
+    """
+    try:
+        os.stat(text)  # noqa: PTH116 - whether anything is there does not matter
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{text[:60]!r} cannot be a path: {reason}") from None
+    return Path(text)
 
 
 def replace_defaults(defaults: Mapping[str, Any], changes: Mapping[str, Any], owner: str) -> dict[str, Any]:

@@ -222,7 +222,8 @@ def test_ctrl_c_once_saves_and_twice_ends_at_once(plugins, tmp_path, add_net, ti
         "INFO =",
         "class Slow(keras.layers.Layer):\n    def call(self, x):\n        import tensorflow as tf, time\n"
         "        def wait(x):\n            time.sleep(3)\n            return x\n"
-        "        y = tf.numpy_function(wait, [x], tf.float32)\n        y.set_shape(x.shape)\n        return y\n\n\nINFO =",
+        "        y = tf.numpy_function(wait, [x], tf.float32)\n        y.set_shape(x.shape)\n"
+        "        return y\n\n\nINFO =",
     ).replace("x = keras.layers.Flatten()(inputs)", "x = Slow()(keras.layers.Flatten()(inputs))")
     add_net("slow", slow)
     results = tmp_path / "results"

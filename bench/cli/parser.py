@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import bench
 from bench.cli import commands
 from bench.environment import BACKENDS, PRECISIONS
+from bench.errors import UsageError
+from bench.literals import parse_path
 from bench.recipes import RECIPES
 
 EXAMPLES = {
@@ -230,12 +231,7 @@ def _add_folders(parser: argparse.ArgumentParser) -> None:
 
 
 def _path(text: str) -> Path:
-    """Return a path that the system can at least be asked for."""
     try:
-        os.stat(text)  # noqa: PTH116 - whether anything is there does not matter
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        pass
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise argparse.ArgumentTypeError(f"{text[:60]!r} cannot be a path: {reason}") from None
-    return Path(text)
+        return parse_path(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

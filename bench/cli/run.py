@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -115,10 +116,10 @@ def _check_devices(trials: Sequence[Trial], engine: Engine) -> None:
     for spec in {(trial.spec.backend, trial.spec.devices): trial.spec for trial in trials}.values():
         if spec.devices > 1 and spec.backend == "torch":
             raise UsageError("--devices: PyTorch trains on one device here; --backend tensorflow and jax on several.")
-        units = engine.units()
-        device = engine.setting(units[:1], spec.backend).device
-        if device.kind == "GPU" and spec.devices > len(units):
-            raise UsageError(f"--devices {spec.devices}: there are {len(units)} GPUs that {spec.backend} can use.")
+        device = engine.setting(engine.units()[:1], spec.backend).device
+        most = max(Counter(unit.machine for unit in engine.units()).values())
+        if device.kind == "GPU" and spec.devices > most:
+            raise UsageError(f"--devices {spec.devices}: no machine has more than {most} GPUs for {spec.backend} here.")
 
 
 def _announce(planned: Plan, engine: Engine, quiet: bool) -> None:

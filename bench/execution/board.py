@@ -189,8 +189,9 @@ class Board:
         self._write()
 
     def close(self) -> None:
-        """Remove what was written."""
+        """Remove what was written, and what those have left that have died meanwhile."""
         remove_state(self.folder, process_tag())
+        remove_dead(self.folder)
 
     def state(self) -> SweepState:
         """Return what the sweep is at."""

@@ -170,7 +170,7 @@ class Runner:
         if attempt is None:
             self.elsewhere.append(trial)
             return
-        if self._has_ended(trial, setting):
+        if not self.options.policy.force and self._has_ended(trial, setting):
             attempt.abandon()
             self.observer.trial_left(trial)
             return

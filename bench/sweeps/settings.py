@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import unknown_name
+from bench.errors import UsageError, unknown_name
+from bench.literals import parse_path
 from bench.sweeps.places import Place, table_at, text_at, whole_number
 from bench.units import parse_bytes, parse_seconds
 
@@ -70,10 +71,10 @@ def read_settings(place: Place, value: Any, folder: Path) -> Settings:
 
 
 def _path(place: Place, value: Any, folder: Path) -> Path:
-    path = Path(text_at(place, value, "a path"))
+    text = text_at(place, value, "a path")
     try:
-        return folder / path.expanduser()
-    except RuntimeError as error:  # ~somebody who is not there
+        return folder / parse_path(text).expanduser()
+    except (RuntimeError, UsageError) as error:  # RuntimeError: ~somebody who is not there
         raise place.error(str(error)) from None
 
 

@@ -41,7 +41,7 @@ def cut_by_ctrl_c(sandbox: Sandbox, after: float) -> None:
     assert "the same command goes on from step" in record.message, record.message
 
 
-def cut_by_timeout(sandbox: Sandbox, after: float) -> None:  # noqa: ARG001 - it is the timeout that says when
+def cut_by_timeout(sandbox: Sandbox, after: float) -> None:
     """Let it run into timeouts, each twice as long as the one before, until one of them has saved the training."""
     seconds = FIRST_TIMEOUT
     while not list(sandbox.results.glob("trials/*/.checkpoint.npz")):
