@@ -33,10 +33,10 @@ from typing import Any
 
 from common import add_output, data_source, machine, make_parser, positive, print_machine, target, write_json
 
+from bench.cli.progress import Silent
 from bench.data.cache import prepare
 from bench.events import Epoch
 from bench.execution.cluster import RayEngine
-from bench.execution.engine import Unit
 from bench.execution.job import TrialJob
 from bench.execution.local import LocalEngine
 from bench.execution.planning import Choice, Policy, Trial, plan, remaining
@@ -47,7 +47,7 @@ from bench.execution.work import End
 from bench.execution.work import Event as WorkEvent
 from bench.plugins import discover
 from bench.recipes import resolve_recipe
-from bench.records import Outcome, Status, TrialRecord
+from bench.records import Outcome, Status
 from bench.report.files import write_report
 from bench.store import Store, write_predictions
 
@@ -93,32 +93,6 @@ def do_nothing(job: TrialJob, send: Callable[[Any], None]) -> Outcome:
     send(Epoch(1, 1, 0.0, 1.0, None, None, 0.1, 0.0, 1.0))
     write_predictions(job.folder, [[0.0, 1.0]], [1], [[0, 0], [0, 1]])
     return Outcome({"test_accuracy": 1.0}, {"training": 0.0}, {"device": job.device.kind})
-
-
-class Silent:
-    """Watches a sweep, and says nothing."""
-
-    def trial_started(self, number: int, trial: Trial, units: Sequence[Unit]) -> None:
-        """See a trial start."""
-
-    def trial_event(self, number: int, event: Any) -> None:
-        """See what a trial sent."""
-
-    def trial_ended(self, number: int, record: TrialRecord) -> None:
-        """See a record."""
-
-    def trial_lost(self, number: int, why: str) -> None:
-        """See a trial go back to those that wait."""
-        print(f"  trial {number} lost: {why}", flush=True)
-
-    def trial_left(self, trial: Trial) -> None:
-        """See a trial that another process has ended."""
-
-    def looked(self, waiting: int, elsewhere: int) -> None:
-        """See the loop go round."""
-
-    def ending(self) -> None:
-        """See the sweep end early."""
 
 
 def main() -> None:

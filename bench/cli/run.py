@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -64,8 +65,11 @@ def run_sweep(sweep: Sweep, settings: RunSettings, arguments: argparse.Namespace
     _check_room(store, planned.todo, settings)
     try:
         _run(planned, engine, store, settings, arguments.quiet)
-    finally:
-        ended = _report(store, planned, arguments.quiet)
+    except BaseException:
+        with suppress(StoreError):  # why the sweep ended is to be told, a full disk say, and not that again
+            _report(store, planned, arguments.quiet)
+        raise
+    ended = _report(store, planned, arguments.quiet)
     return int(any(_is_bad(record) for record in ended) or not any(record.status == Status.OK for record in ended))
 
 

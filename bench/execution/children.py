@@ -58,7 +58,7 @@ class Child:
         """Return the value of an event that has arrived; keep an answer, and return None for it."""
         try:
             kind, value = self.pipe.recv()
-        except (EOFError, OSError):  # it has ended, perhaps in the middle of a message
+        except Exception:  # it has ended, perhaps in the middle of a message, or something else has written here
             self.pipe.close()
             return None
         if kind == Message.EVENT:
@@ -98,6 +98,12 @@ class Child:
             self.kill(Cause.DISK)
         if thorough:
             self.looked = now
+
+    def look_last(self) -> None:
+        """Drop the answer of a process that has written too much, which may have ended before that was seen."""
+        limit = self.limits.disk_bytes
+        if limit is not None and _folder_bytes(self.place.folder) > limit:
+            self.cause, self.answer = self.cause or Cause.DISK, None
 
     def end_session(self) -> bool:
         """End what the process, which has ended, has left of its session; return whether there was anything."""

@@ -85,12 +85,14 @@ class LocalEngine:
         return [self._noted(message) for message in messages]
 
     def stop(self, number: int) -> None:
-        """Ask a trial to save what it has and to end."""
-        self._working[number].stop(number)
+        """Ask a trial to save what it has and to end; one that has ended is left alone."""
+        if number in self._working:
+            self._working[number].stop(number)
 
     def kill(self, number: int) -> None:
         """End a trial at once."""
-        self._working[number].kill(number)
+        if number in self._working:
+            self._working[number].kill(number)
 
     def close(self) -> None:
         """Do nothing: the servers serve on, and end with this process."""

@@ -28,20 +28,18 @@ class Profiles:
 
     def is_missing(self, spec: TrialSpec, environment: Environment) -> bool:
         """Return whether the trial is to be measured in full: nothing like it has been, or is about to be."""
-        return self.wanted and _key(spec, environment) not in self.known
+        key = _key(spec, environment)
+        return self.wanted and key not in self.known and self.reserved.get(key, spec.trial_id) == spec.trial_id
 
     def reserve(self, spec: TrialSpec, environment: Environment) -> None:
         """Remember that a trial is being measured in full, so that no other is meanwhile."""
-        key = _key(spec, environment)
-        self.known.add(key)
-        self.reserved[key] = spec.trial_id
+        self.reserved[_key(spec, environment)] = spec.trial_id
 
     def note(self, record: TrialRecord) -> None:
         """See how a trial has ended: where it was to be measured in full, and was not, another is to be."""
-        if PROFILED not in record.metrics:
-            key = _key(record.spec, record.environment)
-            if self.reserved.get(key) == record.trial_id:
-                self.known.discard(key)
+        self.reserved = {key: trial for key, trial in self.reserved.items() if trial != record.trial_id}
+        if PROFILED in record.metrics:
+            self.known.add(_key(record.spec, record.environment))
 
 
 def _key(spec: TrialSpec, environment: Environment) -> Hashable:

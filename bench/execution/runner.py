@@ -106,6 +106,7 @@ class Runner:
         self.waiting: deque[Trial] = deque()
         self.elsewhere: list[Trial] = []
         self.running: dict[int, Running] = {}
+        self.arrived: deque[Event | End] = deque()  # what the engine has told, and is still to be dealt with
         self.losses: Counter[str] = Counter()
         self.unstarted = 0  # numbers of trials that end without having run: below 0
 
@@ -128,7 +129,7 @@ class Runner:
             try:
                 while self.waiting or self.running or self.elsewhere:
                     self._start_what_fits()
-                    self._receive(self.engine.poll(POLL_SECONDS))
+                    self._receive()
                     self.observer.looked(len(self.waiting), len(self.elsewhere))
             finally:
                 self._wind_down()
@@ -157,6 +158,9 @@ class Runner:
             setting = self.engine.setting(free[:1], trial.spec.backend)
             needed = trial.spec.devices if setting.device.kind == "GPU" else 1
             alone = self.options.exclusive and self.profiles.is_missing(trial.spec, setting.environment)
+            alone |= (
+                self.losses[trial.spec.trial_id] == MOST_LOSSES - 1
+            )  # then nobody else can be the cause of the last
             if len(free) >= needed and not (alone and working):
                 return tuple(free[:needed]), setting, alone
         return None
@@ -224,20 +228,28 @@ class Runner:
         )
         return self.engine.start(job, run.units, self.options.limits)
 
-    def _receive(self, messages: Sequence[Event | End]) -> None:
-        for message in messages:
-            run = self.running[message.number]
+    def _receive(self) -> None:
+        self.arrived.extend(self.engine.poll(POLL_SECONDS))
+        while self.arrived:
+            message = self.arrived.popleft()
             if isinstance(message, Event):
-                run.see(message.value)
-                self.observer.trial_event(message.number, message.value)
+                self._see(message)
                 continue
-            del self.running[message.number]
-            if isinstance(message.error, LostError) and self._may_try_again(run.trial):
-                run.attempt.abandon()
-                self.waiting.appendleft(run.trial)
-                self.observer.trial_lost(message.number, str(message.error))
-            else:
-                self._finish(message.number, run, message)
+            with uninterrupted():  # it was taken from the engine, which will not tell it again
+                self._end_or_try_again(message)
+
+    def _see(self, event: Event) -> None:
+        self.running[event.number].see(event.value)
+        self.observer.trial_event(event.number, event.value)
+
+    def _end_or_try_again(self, end: End) -> None:
+        run = self.running.pop(end.number)
+        if isinstance(end.error, LostError) and self._may_try_again(run.trial):
+            run.attempt.abandon()
+            self.waiting.appendleft(run.trial)
+            self.observer.trial_lost(end.number, str(end.error))
+        else:
+            self._finish(end.number, run, end)
 
     def _may_try_again(self, trial: Trial) -> bool:
         self.losses[trial.spec.trial_id] += 1
@@ -275,9 +287,9 @@ class Runner:
         """End what still runs: it may save what it has; a second Ctrl-C ends it at once."""
         if not self.running:
             return
-        with suppress(OSError):  # nobody may read our output any more
-            self.observer.ending()
         try:
+            with suppress(OSError):  # nobody may read our output any more
+                self.observer.ending()
             for number in self.running:
                 self.engine.stop(number)
             self._wait_for_ends()
@@ -289,17 +301,18 @@ class Runner:
 
     def _wait_for_ends(self) -> None:
         while self.running:
-            for message in self.engine.poll(POLL_SECONDS):
+            self.arrived.extend(self.engine.poll(0 if self.arrived else POLL_SECONDS))
+            while self.arrived:
                 with suppress(StoreError, OSError):  # what had this sweep end may be that: a full disk, a closed output
-                    self._take_last(message)
+                    self._take_last(self.arrived.popleft())
             with suppress(OSError):
                 self.observer.looked(len(self.waiting), len(self.elsewhere))
 
     def _take_last(self, message: Event | End) -> None:
         if isinstance(message, Event):
-            self.running[message.number].see(message.value)
-            self.observer.trial_event(message.number, message.value)
-        else:
+            self._see(message)
+            return
+        with uninterrupted():
             self._finish(message.number, self.running.pop(message.number), message)
 
 

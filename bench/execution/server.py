@@ -96,8 +96,13 @@ class ForkServer:
         """Start a piece of work, and return its number: what it sends, and its end, come with `receive`."""
         self.check()
         number = next(NUMBERS)
-        call = pickle.dumps((function, arguments))
-        _supervisor(self.backend).submit(number, Order(call, place, limits))
+        order = Order(pickle.dumps((function, arguments)), place, limits)
+        supervisor = _supervisor(self.backend)
+        try:
+            supervisor.submit(number, order)
+        except BaseException:  # Ctrl-C, after it was sent: nobody will know the number
+            supervisor.abandon(number)
+            raise
         return number
 
     def receive(self) -> list[Event | End]:
@@ -223,19 +228,19 @@ class _Supervisor:
             self.inbox = deque(message for message in self.inbox if message.number != number)
 
     def _read_one(self) -> None:
-        try:
-            with uninterrupted():
+        with uninterrupted():  # until it is in the inbox: what was taken out of the pipe would be lost
+            try:
                 what, number, value = self.connection.recv()
-        except (EOFError, OSError):
-            self._bury()
-            return
-        if what == Message.READY:
-            self.problem = value
-        elif what == Message.EVENT:
-            self.inbox.append(Event(number, pickle.loads(value)))  # noqa: S301 - from our own fork
-        else:
-            answer, cause = value
-            self.inbox.append(_end(number, what, answer, cause, self.running.pop(number)))
+            except (EOFError, OSError):
+                self._bury()
+                return
+            if what == Message.READY:
+                self.problem = value
+            elif what == Message.EVENT:
+                self.inbox.append(Event(number, pickle.loads(value)))  # noqa: S301 - from our own fork
+            else:
+                answer, cause = value
+                self.inbox.append(_end(number, what, answer, cause, self.running.pop(number)))
 
     def _bury(self) -> None:
         """The supervisor has died: whatever it was doing has ended."""

@@ -85,7 +85,8 @@ class _Supervisor:
     def serve(self) -> None:
         while True:
             pipes = {child.pipe: child for child in self.children.values() if not child.pipe.closed}
-            ready = wait([self.command, self.woken, *pipes], TICK_SECONDS if self.children else None)
+            sources = [self.woken, *pipes] if self._has_room() else []
+            ready = wait([self.command, *sources], TICK_SECONDS if self.children else None)
             if self.command in ready and not self._obey():
                 return
             for pipe in ready:
@@ -118,6 +119,12 @@ class _Supervisor:
             child.kill(Cause.STOPPED) if what == Message.KILL else child.stop(Cause.STOPPED, SAVING_SECONDS)
         return True
 
+    def _has_room(self) -> bool:
+        """Return whether the command takes in what it is sent: else both might wait for the other to read."""
+        poll = select.poll()
+        poll.register(self.command.fileno(), select.POLLOUT)
+        return bool(poll.poll(0))
+
     def _pass_on(self, child: Child) -> None:
         value = child.receive()
         if value is not None:
@@ -133,15 +140,16 @@ class _Supervisor:
             self._finish(child, ended[child.pid])
 
     def _finish(self, child: Child, exit_code: int) -> None:
-        """Read what the process has still sent, end what it has left behind, and answer."""
-        while not child.pipe.closed and child.answer is None and child.pipe.poll():
-            self._pass_on(child)
+        """End what the process has left behind, read what it has still sent, and answer."""
         left = child.end_session()
         left |= end_strays(each.pid for each in self.children.values())
+        while not child.pipe.closed and child.answer is None and child.pipe.poll():
+            self._pass_on(child)
         if left and child.place.log is not None:
             with suppress(OSError), open(child.place.log, "a") as log:  # noqa: PTH123 - as it was opened
                 log.write("bench: processes that the trial had left behind were ended.\n")
         child.pipe.close()
+        child.look_last()
         what, value = child.answer or (Message.DIED, exit_code)
         self.command.send((what, child.number, (value, child.cause)))
 

@@ -26,6 +26,7 @@ from tests.faults.sandbox import Running, Sandbox, check_ended_once, wait_until
 TRIALS, KILLS = 20, 100
 EPOCHS = 4
 POLL_SECONDS = 0.0005
+RECORDED = (Reason.KILLED_BY_SIGNAL, Reason.PROCESS_EXIT)  # the latter: what forks it was killed three times over
 
 
 @dataclass
@@ -45,7 +46,8 @@ class Summary:
         return (
             f"{self.kills.total()} kills in {self.commands} commands and {self.seconds:.0f} s: {by}\n"
             f"{self.sweeps} sweeps completed, {self.trials} trials, each ended well once; "
-            f"{self.failed_attempts} attempts recorded as killed, {self.continued} trials continued from a saved state.\n"
+            f"{self.failed_attempts} attempts recorded as killed, "
+            f"{self.continued} trials continued from a saved state.\n"
             "no finished record lost or changed, no trial missing, no stray process, claim or temporary file"
         )
 
@@ -105,9 +107,10 @@ class Victim:
                 summary.trials += 1
                 summary.continued += bool(record.resolved["continued_at_steps"])
             else:
-                assert (record.status, record.reason) == (Status.FAILED, Reason.KILLED_BY_SIGNAL), record.message
+                assert record.status == Status.FAILED, record.message
+                assert record.reason in RECORDED, record.message
                 summary.failed_attempts += 1
-        killed = sum(count for (_, target), count in summary.kills.items() if target == "trial")
+        killed = sum(count for (_, target), count in summary.kills.items() if target != "command")
         assert summary.failed_attempts <= killed, "more attempts are recorded as killed than were"
         assert self.sandbox.report().code == 0
         summary.sweeps += 1

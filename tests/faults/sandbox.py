@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 60.0
 COMMAND_SECONDS = 900.0
 TIMINGS = ("seconds", "images_per_second")  # columns of a history that no two runs share
 
-STATEFUL_NET = '''"""A net with all that makes a training depend on its past: dropout, batch normalisation, an optimizer's state."""
+STATEFUL_NET = '''"""A net whose training depends on its past: dropout, batch normalisation, an optimizer."""
 import keras
 from bench.api import Architecture
 
