@@ -10,6 +10,7 @@ import fcntl
 import os
 import platform
 import re
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -44,10 +45,14 @@ def claim(folder: Path) -> Claim | None:
     """
     path = folder / ".claim"
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         except FileNotFoundError:  # somebody removed the empty folder in between
+            continue
+        except FileExistsError:  # or while `mkdir` looked at what was in its way
+            if _is_no_folder(folder):
+                raise
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -72,6 +77,12 @@ def is_dead(tag: str) -> bool:
     if node != platform.node() or not re.fullmatch(r"[0-9]{1,9}", number):
         return False
     return not psutil.pid_exists(int(number))
+
+
+def _is_no_folder(path: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return not stat.S_ISDIR(path.lstat().st_mode)
+    return False
 
 
 def _is_open_file(path: Path, descriptor: int) -> bool:

@@ -23,7 +23,7 @@ from typing import Any, Literal
 from bench.api import Architecture, Dataset
 from bench.errors import PluginError, UsageError, unknown_name
 from bench.literals import format_reference, is_plain, replace_defaults, split_reference
-from bench.sources import LocalModules, local_modules
+from bench.sources import LocalModules, changed_modules, local_modules
 
 Kind = Literal["architecture", "dataset"]
 ENTRY_POINT_GROUP = "bench.plugins"
@@ -146,12 +146,18 @@ def load_module(plugin: Plugin) -> ModuleType:
     """Execute a plugin under a private module name, and return the module.
 
     What runs is the source that was read and hashed, whatever has become of the file since; that holds for the modules
-    beside it, too.
+    beside it, too. Other local modules are imported from their files, which must be those that were hashed.
 
     Raises:
-        PluginError: the source raises while it is executed.
+        PluginError: the source raises while it is executed, or a local module has changed since it was hashed.
 
     """
+    changed = changed_modules(plugin.modules.hashes)
+    if changed:
+        raise PluginError(
+            f"{plugin.path}: {', '.join(changed)}, which it imports, changed after the trials were planned. The same "
+            "command plans them anew."
+        )
     package = f"_bench_{plugin.kind}_{plugin.name}"
     sources = {f"{package}.{plugin.name}": plugin.source}
     sources |= {package + name: source for name, source in plugin.modules.siblings.items()}
@@ -162,7 +168,8 @@ def load_module(plugin: Plugin) -> ModuleType:
         return importlib.import_module(f"{package}.{plugin.name}")
     except Exception as error:
         _forget(package)
-        raise PluginError(f"{plugin.path} cannot be imported: {type(error).__name__}: {error}") from error
+        hint = _beside(error, plugin.path.parent)
+        raise PluginError(f"{plugin.path} cannot be imported: {type(error).__name__}: {error}{hint}") from error
     finally:
         sys.meta_path.remove(finder)
 
@@ -195,6 +202,16 @@ class _SourceFinder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
     def _file(self, name: str) -> str:
         return str(self.folder / f"{name.rpartition('.')[2]}.py")
+
+
+def _beside(error: Exception, folder: Path) -> str:
+    """Return how to import a module that is not found, though it is beside the plugin."""
+    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    return (
+        f" (to import the file beside it, write `from .{name} import ...`)"
+        if name and (folder / f"{name}.py").is_file()
+        else ""
+    )
 
 
 def _forget(package: str) -> None:

@@ -48,6 +48,20 @@ def local_modules(folder: Path, tree: ast.Module) -> LocalModules:
     return LocalModules(hashes, {name: source for name, source in sources.items() if name.startswith(".")})
 
 
+def changed_modules(hashes: Mapping[str, str]) -> list[str]:
+    """Return the local modules whose files are no longer those that were hashed, by their absolute names.
+
+    Those beside a plugin are left out, which run as they were hashed, and `bench.layers`, which was imported before.
+    """
+    changed = []
+    for name, digest in hashes.items():
+        root = None if name.startswith(".") or name == SHARED_BLOCKS else _local_root(name.partition(".")[0])
+        files = [] if root is None else [path for each, path in _files(name) if each == name]
+        if any(hashlib.sha256(path.read_bytes()).hexdigest() != digest for path in files):
+            changed.append(name)
+    return changed
+
+
 def _imported(tree: ast.Module, folder: Path, within: str = "") -> Iterator[tuple[str, Path]]:
     """Yield name and file of each local module that a syntax tree imports; `within` is the module that it is of."""
     for node in ast.walk(tree):
@@ -123,12 +137,13 @@ def _local_root(name: str) -> Path | None:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
         return None
-    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+    if spec is None:
         return None
-    path = Path(spec.origin).resolve()
+    folders = [Path(each) for each in spec.submodule_search_locations or ()]  # also of a package without __init__.py
+    path = (folders[0] if folders else Path(spec.origin or "")).resolve()
     if name != "bench" and any(path.is_relative_to(folder) for folder in _installed()):
         return None
-    return path.parent if spec.submodule_search_locations else path
+    return path if folders or path.suffix == ".py" else None
 
 
 @cache

@@ -23,6 +23,12 @@ class PluginSpec:
     source_hash: str
     modules: Mapping[str, str] = field(default_factory=dict)
 
+    @cached_property
+    def sources(self) -> str:
+        """One hash of the plugin's file and of the local modules that it imports; without any, of its file alone."""
+        text = json.dumps([self.source_hash, dict(self.modules)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest() if self.modules else self.source_hash
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSpec:

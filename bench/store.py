@@ -142,7 +142,10 @@ class Store:
                 raise StoreError(f"{each} is a link, through which nothing is written. Remove it.")
         try:
             claimed = claim(folder)
-            return Attempt(claimed) if claimed else None
+            if claimed is None:
+                return None
+            self._remove_spent_checkpoint(folder)
+            return Attempt(claimed)
         except OSError as error:
             raise StoreError(f"{self.folder} cannot be written: {error}. {_ADVICE}") from error
 
@@ -162,23 +165,30 @@ class Store:
         """Remove what processes that have died have left: claims, unfinished attempts, temporary files."""
         for trial in _folders(self.folder / "trials"):
             if any(name == ".claim" or name.endswith(".tmp") for name in _names(trial)):
-                claimed = claim(trial)
-                if claimed:
-                    _remove_unfinished(trial)
-                    self._remove_spent_checkpoint(trial)
-                    claimed.release()
-                    with suppress(OSError):
-                        trial.rmdir()
+                with suppress(OSError):  # what somebody else has put there may forbid it
+                    self._sweep_up(trial)
         for folder in (self.folder, self.folder / ".runs"):
             for name in _names(folder):
                 match = TEMPORARY.match(name)
                 if match and is_dead(match[1]):
                     (folder / name).unlink(missing_ok=True)
 
+    def _sweep_up(self, trial: Path) -> None:
+        claimed = claim(trial)
+        if claimed is None:
+            return
+        try:
+            _remove_unfinished(trial)
+            self._remove_spent_checkpoint(trial)
+        finally:
+            claimed.release()
+        trial.rmdir()  # where nothing else is in it
+
     def _remove_spent_checkpoint(self, trial: Path) -> None:
         """Remove the state of a training that was recorded by a process which was killed right after."""
-        saved, records = trial / CHECKPOINT, self.read([trial.name]).records
-        if records and records[-1].reason not in CONTINUABLE and saved.exists():
+        saved = trial / CHECKPOINT
+        records = self.read([trial.name]).records if saved.exists() else ()
+        if records and records[-1].reason not in CONTINUABLE:
             recorded = trial / records[-1].attempt / "record.json"
             if recorded.stat().st_mtime >= saved.stat().st_mtime:
                 saved.unlink()

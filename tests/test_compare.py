@@ -157,6 +157,7 @@ def test_the_mark_is_what_judging_every_pair_gives():
 
 def test_without_two_rows_of_two_seeds_nothing_is_marked():
     assert among_best([[0.7], [0.9]]) == [None, None]
+    assert among_best([[1.0, 1.0], [0.8, 0.9], [0.1, 0.1]]) == [True, True, None]  # of 1.0 and 0.1 neither varies
     assert among_best([[0.7, 0.8], [0.9]]) == [None, None]
     assert among_best([[0.7, 0.8]]) == [None]
 

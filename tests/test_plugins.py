@@ -129,6 +129,60 @@ def test_what_was_read_is_what_runs_whatever_becomes_of_the_file(tmp_path):
     assert module.annotated.__annotations__ == {"x": int}  # a plugin inherits nobody's __future__
 
 
+USES = """
+from bench.api import Architecture
+INFO = Architecture()
+{imports}
+def build(s, n): ...
+"""
+
+
+@pytest.fixture
+def local_package(tmp_path, monkeypatch):
+    """A package that is being developed, with one inside that has no __init__.py; returns the name, which is new."""
+    name = f"local_{tmp_path.name.replace('-', '_')}"
+    package = tmp_path / "elsewhere" / name
+    (package / "inner").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "blocks.py").write_text("from . import more\nVALUE = more.VALUE\n")
+    (package / "more.py").write_text("VALUE = 1\n")
+    (package / "inner" / "deep.py").write_text("from ..more import VALUE\n")
+    monkeypatch.syspath_prepend(package.parent)
+    return package
+
+
+@pytest.mark.parametrize(
+    ("imports", "found"),
+    [
+        ("import {0}.blocks as b", ["{0}", "{0}.blocks", "{0}.more"]),
+        ("from {0} import blocks", ["{0}", "{0}.blocks", "{0}.more"]),
+        ("from {0}.inner.deep import VALUE", ["{0}", "{0}.inner.deep", "{0}.more"]),
+        ("def later():\n    from {0}.more import VALUE", ["{0}", "{0}.more"]),
+        ("import keras, numpy, json, bench.api", []),
+        ("from bench import layers", ["bench.layers"]),
+    ],
+)
+def test_the_local_modules_that_a_plugin_imports_are_found(tmp_path, local_package, imports, found):
+    plugin = read_plugin("architecture", write(tmp_path, USES.format(imports=imports.format(local_package.name))))
+    assert plugin.error == ""
+    assert list(plugin.modules.hashes) == [name.format(local_package.name) for name in found]
+
+
+def test_modules_of_a_package_without_an_init_file_are_found(tmp_path, local_package):
+    (local_package / "__init__.py").unlink()
+    plugin = read_plugin("architecture", write(tmp_path, USES.format(imports=f"import {local_package.name}.more")))
+    assert list(plugin.modules.hashes) == [f"{local_package.name}.more"]
+
+
+def test_a_local_module_that_changed_after_planning_is_refused(tmp_path, local_package):
+    imports = f"from {local_package.name}.blocks import VALUE"
+    plugin = read_plugin("architecture", write(tmp_path, USES.format(imports=imports)))
+    (local_package / "more.py").write_text("VALUE = 22\n")
+    with pytest.raises(PluginError, match=r"\.more, which it imports, changed after the trials were planned"):
+        load_module(plugin)
+    assert load_module(read_plugin("architecture", plugin.path)).VALUE == 22
+
+
 def test_installed_packages_offer_plugins_without_being_imported(tmp_path, monkeypatch):
     package = tmp_path / "their_package"
     write(package / "architectures", 'INFO = Architecture()\ndef build(s, n): "theirs"\n').rename(

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from bench.errors import UsageError
 from bench.execution import server as server_module
 from bench.execution.server import ForkServer
 from bench.execution.signals import uninterrupted
-from bench.execution.work import Place, ServerDiedError, WorkDiedError, WorkFailedError
+from bench.execution.work import End, Place, ServerDiedError, WorkDiedError, WorkFailedError
 
 
 @pytest.fixture
@@ -44,8 +45,28 @@ def work(what, send):
         "look": lambda: (os.environ.get("CHANGED"), server_module.LOG_LINES),
         "sleep": lambda: send(os.getpid()) or time.sleep(600),
         "modules": lambda: "tensorflow" in __import__("sys").modules,
+        "flood": lambda: [send("x" * 50) for _ in range(3_000)] and "done",
+        "write everywhere": lambda: [_write_garbage(number) for number in range(3, 60)] and time.sleep(0.5),
+        "leave a child that floods": lambda: _leave_child(send),
     }
     return actions[what]()
+
+
+def _write_garbage(descriptor):
+    with suppress(OSError):
+        os.write(descriptor, b"\x00\x00\x00\x05abcde")
+
+
+def _leave_child(send):
+    if not os.fork():
+        while True:
+            send("more")
+    os._exit(3)
+
+
+def measure(data, send):
+    """Work with something large to take along."""
+    return len(data)
 
 
 def ignore(_):
@@ -124,6 +145,28 @@ def test_a_death_is_told_by_its_exit_code(server, what, code):
     with pytest.raises(WorkDiedError) as caught:
         server.run(work, what, on_event=ignore)
     assert caught.value.exit_code == code
+    assert server.run(work, "events", on_event=ignore) == "done"
+
+
+def test_work_can_be_sent_while_nobody_reads_what_other_work_sends(server):
+    """More than the pipes hold, in both directions."""
+    numbers = [server.submit(work, "flood")]
+    time.sleep(0.5)
+    numbers.append(server.submit(measure, b"x" * 600_000))
+    arrived = []
+    while sum(isinstance(each, End) for each in arrived) < 2:
+        arrived += server.receive()
+    assert {each.number: each.result for each in arrived if isinstance(each, End)} == {
+        numbers[0]: "done",
+        numbers[1]: 600_000,
+    }
+    assert len(arrived) == 3_002
+
+
+@pytest.mark.parametrize("what", ["write everywhere", "leave a child that floods"])
+def test_work_that_disturbs_its_pipe_disturbs_no_other_work(server, what):
+    with pytest.raises(WorkDiedError):
+        server.run(work, what, on_event=ignore)
     assert server.run(work, "events", on_event=ignore) == "done"
 
 

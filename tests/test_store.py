@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -212,3 +213,29 @@ def test_a_checkpoint_is_kept_for_those_who_go_on_with_it_alone(tmp_path):
     assert checkpoint.exists()
     commit(store)
     assert not checkpoint.exists()
+
+
+def test_a_checkpoint_that_a_killed_process_has_left_after_its_record_is_not_gone_on_with(tmp_path):
+    store = Store(tmp_path)
+    trial = commit(store, status=Status.DIVERGED, reason=Reason.NON_FINITE_LOSS).parent
+    (trial / ".checkpoint.npz").write_text("state")
+    os.utime(trial / ".checkpoint.npz", (0, 0))  # saved before the record was written
+    store.begin(SPEC.trial_id).abandon()
+    assert not (trial / ".checkpoint.npz").exists()
+
+
+def test_a_claim_that_is_a_link_or_a_folder_is_not_written_through(tmp_path):
+    store, other = Store(tmp_path / "results"), tmp_path / "other.txt"
+    other.write_text("somebody's work")
+    trial = store.folder / "trials" / SPEC.trial_id
+    trial.mkdir(parents=True)
+    (trial / ".claim").symlink_to(other)
+    store.sweep_up()
+    with pytest.raises(StoreError, match="cannot be written"):
+        store.begin(SPEC.trial_id)
+    assert other.read_text() == "somebody's work"
+    (trial / ".claim").unlink()
+    (trial / ".claim").mkdir()
+    store.sweep_up()
+    with pytest.raises(StoreError, match="cannot be written"):
+        store.begin(SPEC.trial_id)

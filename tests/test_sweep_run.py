@@ -82,7 +82,7 @@ def test_a_dry_run_asks_to_prepare_the_data_first(bench, plugins, tmp_path):
     arguments = ["--arch", "tiny_net", "--dataset", "tiny_data:number=333", "--plugins", plugins, "--dry-run"]
     code, _, err = bench("run", *arguments, "--results", tmp_path / "results")
     assert code == 2
-    assert "bench prepare tiny_data:number=333" in err
+    assert "bench prepare tiny_data:number=333 --plugins" in err
     assert not (tmp_path / "results").exists()
 
 
@@ -182,7 +182,7 @@ def test_the_last_lines_of_a_log_are_in_the_row_of_a_failure(run, records, add_n
     assert "the last" in pd.read_parquet(tmp_path / "results" / "trials.parquet")["log_tail"].item()
 
 
-def test_a_changed_module_beside_a_plugin_makes_its_trials_stale_and_says_so(run, records, add_net, plugins):
+def test_a_changed_module_beside_a_plugin_makes_its_trials_stale_and_says_so(run, records, add_net, tmp_path):
     add_net("_blocks", "UNITS = 4\n")
     uses = TINY_NET.replace("import keras", "import keras\nfrom ._blocks import UNITS").replace(
         "Dense(units", "Dense(UNITS"
@@ -198,6 +198,16 @@ def test_a_changed_module_beside_a_plugin_makes_its_trials_stale_and_says_so(run
     second = records()[-1]
     assert len(records()) == 3
     assert second.metrics["parameters"] > first.metrics["parameters"]
+    rows = pd.read_csv(tmp_path / "results" / "leaderboard.csv")
+    assert sorted(rows[rows["architecture"] == "uses"]["seeds"]) == [1, 1]  # two networks are never one row
+
+
+def test_a_module_beside_a_plugin_is_imported_with_a_dot_which_the_message_says(run, records, add_net):
+    add_net("_blocks", "UNITS = 4\n")
+    add_net("forgets", TINY_NET.replace("import keras", "import keras\nfrom _blocks import UNITS"))
+    run(arch="forgets")
+    (record,) = records()
+    assert "write `from ._blocks import ...`" in record.message
 
 
 def test_a_plugin_that_imports_another_plugin_fails_with_what_to_do(run, records, add_net):

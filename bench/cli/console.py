@@ -14,7 +14,7 @@ from rich.text import Text
 from bench.archive import Archive
 from bench.errors import StoreError
 from bench.fields import printable
-from bench.records import Status, TrialRecord
+from bench.records import Reason, Status, TrialRecord
 from bench.report.display import SETTING_SHOWN, display_rows, mark_notes, scaling_rows, shared_facts
 from bench.report.scaling import VIRTUAL_NOTE, scaling
 
@@ -22,6 +22,7 @@ WIDTH_WITHOUT_TERMINAL = 160
 MOST_ROWS = 100  # of a table on the terminal; more take it seconds, and nobody reads them there
 MOST_PROBLEMS = 20
 LOG_LINES = 10
+TOLD_BY_LOGS = {Reason.EXCEPTION, Reason.PROCESS_EXIT, Reason.KILLED_BY_SIGNAL}  # other messages say it all
 LEFT = {"architecture", "data set", *SETTING_SHOWN}
 FILES = ("leaderboard.md", "leaderboard.csv", "scaling.csv", "trials.parquet")
 
@@ -77,7 +78,8 @@ def print_failure(record: TrialRecord, folder: Path) -> None:
     where = f" (log: {log})" if log.exists() else f" (record: {folder / 'record.json'})"
     reason = f", {record.reason}" if record.reason else ""
     text = f"{record.status}{reason}: {record.spec.title}: {record.message}{where}"
-    lines = [text, *(f"    {line}" for line in record.log_tail.splitlines()[-LOG_LINES:])]
+    tail = record.log_tail.splitlines()[-LOG_LINES:] if record.reason in TOLD_BY_LOGS else []
+    lines = [text, *(f"    {line}" for line in tail)]
     color = "yellow" if record.status == Status.SKIPPED else "red"
     Console(stderr=True, highlight=False).print(Text(printable("\n".join(lines))), soft_wrap=True, style=color)
 

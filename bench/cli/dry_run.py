@@ -91,10 +91,13 @@ def _row(trial: Trial, outlook: Outlook, estimate: Estimate | None) -> list[str]
 def _summary(estimates: Sequence[Estimate], jobs: int, free_bytes: int | None) -> list[str]:
     all_ = total(estimates, jobs)
     side_by_side = f", {jobs} side by side" if jobs > 1 else ""
-    unknown = f", and {all_.unknown:,} of which nothing is known" if all_.unknown else ""
+    time = f"about {format_seconds(all_.seconds)}, without what is measured once for an architecture"
+    if all_.unknown == len(estimates):
+        time = "time not known" if estimates else "no time"
+    unknown = f"; {all_.unknown:,} of which nothing is known" if 0 < all_.unknown < len(estimates) else ""
     memory = "not known" if all_.memory_bytes is None else format_bytes(all_.memory_bytes)
     room = "" if free_bytes is None else f" of {format_bytes(free_bytes)} free"
     return [
-        f"to run: {len(estimates):,} trials{side_by_side}: about {format_seconds(all_.seconds)}{unknown}",
+        f"to run: {len(estimates):,} trial{'s' * (len(estimates) != 1)}{side_by_side}: {time}{unknown}",
         f"memory at the most: {memory}; disk: up to {format_bytes(all_.disk_bytes)}{room}",
     ]

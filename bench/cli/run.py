@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -79,7 +80,7 @@ def _plan(sweep: Sweep, settings: RunSettings, arguments: argparse.Namespace, st
     sources = sources_of(names, settings.plugins, settings.data_dir)
     backends = list(dict.fromkeys(each.backend for each in sweep.combinations))
     list(choices_of(sweep.combinations, architectures, sources, lambda precision, _: precision))  # wrong names first
-    prepared = _prepared(sources, backends[0], arguments)
+    prepared = _prepared(sources, backends[0], settings, arguments)
     engine = _engine(settings, backends)
     precision_of = partial(_precision, engine)
     trials = plan(choices_of(sweep.combinations, architectures, sources, precision_of), prepared)
@@ -92,15 +93,21 @@ def _plan(sweep: Sweep, settings: RunSettings, arguments: argparse.Namespace, st
     return Plan(trials, remaining(trials, before.records, machines, policy), before, machines, policy), engine
 
 
-def _prepared(sources: Mapping[str, DataSource], backend: str, arguments: argparse.Namespace) -> dict[str, Prepared]:
+def _prepared(
+    sources: Mapping[str, DataSource], backend: str, settings: RunSettings, arguments: argparse.Namespace
+) -> dict[str, Prepared]:
     """Return the data sets in the cache, by their labels; a dry run prepares none."""
     if not arguments.dry_run:
         with prepare_progress(arguments.quiet) as progress:
             return prepare_sources(sources.values(), ForkServer(backend), progress)
+    data_dir, plugins = settings.data_dir, settings.plugins
     found = {source.choice.label: peek(source) for source in sources.values()}
     absent = [label for label, data in found.items() if data is None]
     if absent:
-        raise DataError(f"what trials there are depends on the images: first `bench prepare {' '.join(absent)}`.")
+        command = ["bench", "prepare", *absent]
+        for option, folders in (("--data-dir", [data_dir] if data_dir else []), ("--plugins", plugins)):
+            command += [part for folder in folders for part in (option, str(folder))]
+        raise DataError(f"what trials there are depends on the images. First prepare them: {shlex.join(command)}")
     return {label: data for label, data in found.items() if data is not None}
 
 

@@ -133,7 +133,8 @@ def _run_lines(run: Run, rows: int) -> Iterator[RenderableType]:
     state = run.state
     yield Text(one_line(state.command), style="bold")
     yield Text(_life(run), style="" if run.life == Life.AT_WORK else "yellow")
-    yield sweep_screen(state, rows)
+    if run.life != Life.DEAD:  # what it says of time left and running trials was true once
+        yield sweep_screen(state, rows)
     yield from failed_lines(state.failed, sum(state.ended.get(each.value, 0) for each in Status if each.is_failure))
 
 

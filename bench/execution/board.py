@@ -99,6 +99,9 @@ class Row:
         )
 
 
+NODE_DIGITS = 6  # of Ray's names for nodes, which have 56
+
+
 class Board:
     """An observer that knows what the sweep is at. What it writes is for the eye: that it cannot ends no sweep."""
 
@@ -232,7 +235,7 @@ def name_place(units: Sequence[Unit]) -> str:
     """Return in few words where a trial runs; nothing where that is all of this machine."""
     gpus = [unit.number for unit in units if unit.gpu]
     cores = [core for unit in units for core in unit.cores]
-    names = [unit.machine for unit in units[:1] if unit.machine != MACHINE]
+    names = [unit.machine[:NODE_DIGITS] for unit in units[:1] if unit.machine != MACHINE]
     if gpus:
         names.append(f"GPU{'s' * (len(gpus) > 1)} {_ranges(gpus)}")
     elif cores:

@@ -18,6 +18,7 @@ from bench.spec import TrialSpec
 from bench.units import format_bytes
 
 FLOPS = 6  # for each multiply-add of a forward pass, in training: two, and a backward pass is twice the forward one
+BESIDES_SECONDS = 2.0  # of a trial that are not training, where there are no records to say better
 PEAK_SHARE = 0.25  # of the matrix-product peak, where there are no records to say better
 RECORD_BYTES = 100_000  # of a trial without its predictions: record, history, log, layers
 LOGIT_BYTES = {"float32": 4, "float16": 2}
@@ -135,7 +136,7 @@ class Estimator:
         if not peak:
             return Figure(None, "unknown: no records to go by")
         basis = f"MACs at {PEAK_SHARE:.0%} of the matrix-product peak of {peak / 1e9:,.3g} GFLOP/s"
-        return Figure(flops / (PEAK_SHARE * peak), basis)
+        return Figure(flops / (PEAK_SHARE * peak) + BESIDES_SECONDS, basis)
 
 
 def disk_bytes(trial: Trial, logits: str) -> int:
@@ -206,18 +207,23 @@ def _summarize(records: Sequence[TrialRecord], counts: Mapping[Hashable, Counts]
         speed, steps = figure(record.metrics, "train_images_per_second"), figure(record.resolved, "steps")
         if speed and steps:
             speeds.append(speed)
-            besides.append(record.seconds - steps * record.spec.recipe.batch_size / speed)
+            besides.append(_seconds_of(record) - steps * record.spec.recipe.batch_size / speed)
             known = counts.get(model_key(record.spec))
             rates += [FLOPS * known.macs * speed] if known and known.macs else []
     peaks = [peak for record in records if (peak := figure(record.metrics, "peak_memory_bytes"))]
     return _Summary(
         number=len(records),
-        seconds=_median([record.seconds for record in records]),
+        seconds=_median([_seconds_of(record) for record in records]),
         speed=_median(speeds),
         rate=_median(rates),
         besides=max(0.0, _median(besides) or 0.0),
         memory=(min(peaks), max(peaks)) if peaks else None,
     )
+
+
+def _seconds_of(record: TrialRecord) -> float:
+    """Return what a trial took, without what is measured once for an architecture."""
+    return record.seconds - record.phases.get("profile", 0.0)
 
 
 def _median(values: Sequence[float]) -> float | None:

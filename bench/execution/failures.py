@@ -79,9 +79,8 @@ def _ended(error: WorkStoppedError, batch: str) -> tuple[Status, Reason, str]:
     match error.cause:
         case Cause.TIME:
             limit = format_seconds(limits.seconds or 0)
-            text = (
-                f"it took longer than --timeout {limit}; --retry-failed with a longer one goes on with what it saved."
-            )
+            hint = "goes on from what it saved" if "goes on from step" in error.last_words else "runs it again"
+            text = f"it took longer than --timeout {limit}; --retry-failed with a longer one {hint}."
             return Status.TIMEOUT, Reason.TIME_LIMIT, text
         case Cause.MEMORY:
             limit = format_bytes(limits.memory_bytes or 0)

@@ -158,9 +158,8 @@ class Runner:
             setting = self.engine.setting(free[:1], trial.spec.backend)
             needed = trial.spec.devices if setting.device.kind == "GPU" else 1
             alone = self.options.exclusive and self.profiles.is_missing(trial.spec, setting.environment)
-            alone |= (
-                self.losses[trial.spec.trial_id] == MOST_LOSSES - 1
-            )  # then nobody else can be the cause of the last
+            last_try = self.losses[trial.spec.trial_id] == MOST_LOSSES - 1  # alone, so that no other is lost with it
+            alone = alone or last_try
             if len(free) >= needed and not (alone and working):
                 return tuple(free[:needed]), setting, alone
         return None
@@ -222,7 +221,7 @@ class Runner:
             logits_dtype=self.options.logits_dtype,
             full=full,
             peak_flops=self.engine.peak(run.units[0], trial.spec.backend, trial.spec.precision, measure=False),
-            checkpoint=run.attempt.checkpoint.resolve(),
+            checkpoint=run.attempt.checkpoint.parent.resolve() / run.attempt.checkpoint.name,  # no link is followed
             checkpoint_seconds=self.options.checkpoint_seconds,
             checkpoint_key=f"{trial.spec.trial_id}\n{setting.environment.machine}\n{setting.environment.software}",
         )

@@ -21,7 +21,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
 
-from bench.environment import BACKENDS
+from bench.environment import BACKENDS, find_gpus
 from bench.errors import BackendError, StoppedError
 from bench.execution.children import POLITE_SECONDS
 from bench.execution.signals import uninterrupted
@@ -297,7 +297,8 @@ def _supervisor(backend: str) -> _Supervisor:
 
 
 def _environment(backend: str) -> dict[str, str]:
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # NVML's order, by which we name devices
+    level = "2" if find_gpus() else "3"  # without a GPU, TensorFlow complains that it cannot use one
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": level, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # NVML's order, by which we name devices
     careful = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}  # else asking for GPUs would touch them, and forbid forking
     path = os.pathsep.join(filter(None, sys.path))  # the same modules as here, and none from the working directory
     ours = {"KERAS_BACKEND": backend, "BENCH_BACKEND": backend, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}

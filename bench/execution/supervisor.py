@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
+from typing import Any
 
 from bench.execution.children import SAVING_SECONDS, Child, become_subreaper, end_strays
 from bench.execution.work import Cause, Message, Order
@@ -85,7 +86,7 @@ class _Supervisor:
     def serve(self) -> None:
         while True:
             pipes = {child.pipe: child for child in self.children.values() if not child.pipe.closed}
-            sources = [self.woken, *pipes] if self._has_room() else []
+            sources: list[Any] = [self.woken, *pipes] if self._has_room() else []
             ready = wait([self.command, *sources], TICK_SECONDS if self.children else None)
             if self.command in ready and not self._obey():
                 return

@@ -80,7 +80,8 @@ def among_best(samples: Sequence[Accuracies]) -> list[bool | None]:
     so its comparisons are the widest of all pairs. Samples of fewer than two values cannot be told from it.
 
     Returns:
-        None for all where no two samples can be tested, and None for a sample without values.
+        None for all where no two samples can be tested, and None for a sample without values, or one which cannot be
+        tested against the best since neither varies.
 
     """
     repeated = [index for index, sample in enumerate(samples) if len(sample) > 1]
@@ -88,7 +89,16 @@ def among_best(samples: Sequence[Accuracies]) -> list[bool | None]:
     if told is None:
         return [None] * len(samples)
     losers = {repeated[index] for index in told}
-    return [index not in losers if sample else None for index, sample in enumerate(samples)]
+    best = max((samples[index] for index in repeated), key=lambda sample: mean_and_variance(sample)[0])
+    return [
+        None if not sample or _is_untested(sample, best) else index not in losers
+        for index, sample in enumerate(samples)
+    ]
+
+
+def _is_untested(sample: Accuracies, best: Accuracies) -> bool:
+    """Return whether nothing can be said, since the seeds of each scored the same, and not what the other's did."""
+    return len(sample) > 1 and not varies(sample) and not varies(best) and sample[0] != best[0]
 
 
 def _told_from_best(samples: Sequence[Accuracies]) -> set[int] | None:

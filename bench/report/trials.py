@@ -92,8 +92,8 @@ def _flatten(record: TrialRecord, hardware: Row) -> Row:
         "devices": spec.devices,
         "seed": spec.seed,
         **hardware,
-        "architecture_source": spec.architecture.source_hash,
-        "dataset_source": spec.dataset.source_hash,
+        "architecture_source": spec.architecture.sources,
+        "dataset_source": spec.dataset.sources,
         "data_fingerprint": spec.data_fingerprint,
         "started_at": record.started_at,
         "trial_seconds": record.seconds - record.phases.get("profile", 0.0),  # which one seed of many has
