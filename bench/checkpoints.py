@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from bench.environment import usable_cores
 from bench.events import Epoch, Resumed, Saved
 from bench.measurement.windows import TimedBlock
 from bench.stopping import StopRequest
@@ -39,10 +40,12 @@ class Past:
         seconds: that they took in all, until they saved what was gone on with.
         phases: seconds of each phase but the training's.
         continued_at: after how many steps of the training each process that followed went on.
+        cores: that the last of them had; 0 where that is not known.
 
     """
 
     seconds: float = 0.0
+    cores: int = 0
     phases: Mapping[str, float] = field(default_factory=dict)
     continued_at: tuple[int, ...] = ()
 
@@ -140,6 +143,9 @@ class Keeper:
         except ValueError as error:  # anything else may have left half of it in the model, and is not survived
             return self._start_anew(str(error))
         past = progress.past
+        if past.cores not in (0, usable_cores()):
+            print(f"it had {past.cores} cores until then: its speed is that of the rest alone.", flush=True)
+            progress.blocks.clear()
         progress.past = dataclasses.replace(past, continued_at=(*past.continued_at, progress.done))
         self.place, self.stop.saved = (progress.epoch, progress.step), progress.done
         print(f"the training goes on after {progress.done} steps.", flush=True)
@@ -189,7 +195,8 @@ class Keeper:
     def _past(self, past: Past) -> Past:
         """Return what will be past when this process has ended."""
         seconds = past.seconds + time.monotonic() - self.start
-        return dataclasses.replace(past, seconds=seconds, phases=add_phases(past.phases, self.phases))
+        phases = add_phases(past.phases, self.phases)
+        return dataclasses.replace(past, seconds=seconds, phases=phases, cores=usable_cores())
 
 
 def add_phases(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bench.data.cache import DataSource
     from bench.execution.planning import Choice
 
-DISK_BYTES = 10**9
+DISK_BYTES = 4 * 10**9
 CHECKPOINT_SECONDS = 300.0
 
 

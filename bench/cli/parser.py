@@ -173,7 +173,7 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--timeout", metavar="TIME", help="end a trial that takes longer, such as 90s, 45m or 2h")
     group.add_argument("--memory-limit", metavar="SIZE", help="end a trial that takes more memory, such as 8GB")
     group.add_argument(
-        "--disk-limit", metavar="SIZE", help="end a trial that writes or prints more into its folder (default 1GB)"
+        "--disk-limit", metavar="SIZE", help="end a trial that writes or prints more into its folder (default 4GB)"
     )
     group.add_argument("--checkpoint-every", metavar="TIME", help="save the state of a training so often (default 5m)")
     group.add_argument("--engine", choices=["local", "ray"], help="local (default), or a Ray cluster")

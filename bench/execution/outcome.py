@@ -65,9 +65,11 @@ def _continuation(trained: Training) -> list[str]:
     ]
 
 
-def energy_metrics(energy: Energy | None, trained: Training) -> dict[str, Any]:
-    """Return what the training took, validation included; blank where no counter can be read, or saw a part alone."""
-    known = None if trained.past.continued_at else energy
+def energy_metrics(energy: Energy | None, trained: Training, devices: int) -> dict[str, Any]:
+    """Return what the training took, validation included; blank where no counter can be read, or saw a part alone:
+    the last part of a continued training, or the first of several devices.
+    """  # noqa: D205
+    known = None if trained.past.continued_at or devices > 1 else energy
     return {
         "training_energy_joules": known.joules if known else None,
         "energy_scope": known.scope if known else None,

@@ -8,21 +8,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-HELD = (signal.SIGINT, signal.SIGTERM)
+HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, so that a job that is told to end leaves its record."""
+    """Treat SIGTERM as Ctrl-C, and so a terminal that is gone, so that what is told to end leaves its record."""
 
     def interrupt(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    wanted = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as `nohup` has it
+        wanted.append(signal.SIGHUP)
+    before = {each: signal.signal(each, interrupt) for each in wanted}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -118,7 +118,7 @@ def _run(job: TrialJob, send: Send, stop: StopRequest) -> Outcome:
     metrics = {
         **score_metrics(scores, trained),
         **speed_metrics(speed, trained, shared),
-        **energy_metrics(energy, trained),
+        **energy_metrics(energy, trained, spec.devices),
         **cost_metrics(cost, built.model),
         "peak_memory_bytes": peak_memory,
         **profiled,
@@ -149,7 +149,7 @@ def _load(job: TrialJob) -> Images:
         spec.recipe,
         flip=job.trial.source.choice.plugin.info.horizontal_flip,
         seed=spec.seed,
-        resident=_fits_device(job.device, splits),
+        resident=spec.devices == 1 and _fits_device(job.device, splits),
     )
     return Images(splits, data, validation, everything(splits.test))
 

@@ -57,6 +57,8 @@ def _alike(values: list[Any]) -> list[Any]:
 def _with_utilisation(trials: pd.DataFrame) -> pd.DataFrame:
     """Add the share of the matrix-product peak: the greatest that was measured on that hardware at that precision."""
     peaks = numbers(trials, PEAK).groupby([trials[name] for name in (*HARDWARE, "precision")]).transform("max")
+    devices = numbers(trials, "devices").where(trials["device"] == "GPU", 1)  # of a processor's they are virtual
+    peaks *= devices
     speed, macs = (numbers(trials, name) for name in ("train_images_per_second", "macs"))
     return trials.assign(utilisation=utilisation(speed, macs, peaks))
 
