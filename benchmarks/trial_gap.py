@@ -25,12 +25,13 @@ from typing import Any
 
 from common import add_data_dir, data_source, make_parser, positive, print_machine, spread, target
 
-from bench.environment import describe, resolve_precision
+from bench.cli.progress import Silent
+from bench.environment import resolve_precision
 from bench.events import Phase
-from bench.execution.devices import resolve_device
-from bench.execution.planning import Request, Trial, plan, prepare_sources
+from bench.execution.local import LocalEngine
+from bench.execution.planning import Choice, plan, prepare_sources
 from bench.execution.profiles import Profiles
-from bench.execution.runner import Runner
+from bench.execution.runner import Options, Runner
 from bench.execution.server import ForkServer
 from bench.plugins import discover
 from bench.recipes import resolve_recipe
@@ -42,21 +43,18 @@ ARCHITECTURES = ["baseline_cnn", "baseline_cnn_bn", "resnet_cifar"]
 
 
 @dataclass
-class Clock:
+class Clock(Silent):
     """An observer that notes when trainings begin and when records have been written."""
 
     began: list[float] = field(default_factory=list)
     ended: list[float] = field(default_factory=list)
 
-    def trial_started(self, _trial: Trial) -> None:
-        """Note nothing: the gap counts from the record before."""
-
-    def trial_event(self, event: Any) -> None:
+    def trial_event(self, _number: int, event: Any) -> None:
         """Note when the training begins."""
         if event == Phase("training"):
             self.began.append(time.perf_counter())
 
-    def trial_ended(self, record: TrialRecord) -> None:
+    def trial_ended(self, _number: int, record: TrialRecord) -> None:
         """Note when the record has been written; a trial that failed spoils the measurement."""
         self.ended.append(time.perf_counter())
         if record.status != Status.OK:
@@ -99,29 +97,33 @@ def parse_arguments() -> argparse.Namespace:
 
 def run_sweep(arguments: argparse.Namespace, clock: Clock) -> list[TrialRecord]:
     """Run the trials, with results in a folder that is deleted, and return their records."""
-    server = ForkServer()
+    engine = LocalEngine(["tensorflow"])
     with tempfile.TemporaryDirectory(prefix="bench-gap-") as folder:
-        device = resolve_device(server)
-        request = make_request(arguments, resolve_precision("auto", device))
-        trials = plan(request, prepare_sources(request.sources, server, lambda *_: None))
-        server.check()  # waits for TensorFlow's import, as `bench run` does before its first trial
-        environment = describe(device, request.backend)
-        profiles = Profiles(environment, [], [], wanted=False)
-        runner = Runner(Store(Path(folder)), server, device, environment, "float32", clock, profiles)
-        return runner.run(trials)
+        device = engine.setting(engine.units(), "tensorflow").device
+        choices = make_choices(arguments, resolve_precision("auto", device))
+        trials = plan(choices, prepare_sources([choices[0].source], ForkServer(), lambda *_: None))
+        ForkServer().check()  # waits for TensorFlow's import, as the first trial of `bench run` does
+        store = Store(Path(folder))
+        Runner(store, engine, clock, Profiles([], set(), wanted=False), Options()).run(trials, {})
+        return store.records()
 
 
-def make_request(arguments: argparse.Namespace, precision: str) -> Request:
+def make_choices(arguments: argparse.Namespace, precision: str) -> list[Choice]:
     """Return the sweep that was asked for."""
-    architectures = discover("architecture")
-    return Request(
-        architectures=[architectures.choose(reference) for reference in arguments.arch],
-        sources=[data_source(arguments.dataset, arguments.data_dir)],
-        recipe=resolve_recipe("standard", {"epochs": arguments.epochs}),
-        precision=precision,
-        backend="tensorflow",
-        seeds=arguments.seeds,
-    )
+    architectures, source = discover("architecture"), data_source(arguments.dataset, arguments.data_dir)
+    return [
+        Choice(
+            architecture=architectures.choose(reference),
+            source=source,
+            recipe=resolve_recipe("standard", {"epochs": arguments.epochs}),
+            precision=precision,
+            backend="tensorflow",
+            devices=1,
+            seed=seed,
+        )
+        for seed in range(arguments.seeds)
+        for reference in arguments.arch
+    ]
 
 
 def show(gaps: Sequence[float], records: Sequence[TrialRecord]) -> None:

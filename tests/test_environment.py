@@ -1,3 +1,4 @@
+import dataclasses
 import subprocess
 
 import pytest
@@ -6,10 +7,10 @@ from bench import environment
 from bench.environment import Device, Gpu, commit, describe, resolve_precision, visible_gpus
 from bench.errors import BackendError, DataError
 from bench.execution import devices
-from bench.execution.devices import matmul_peak, remembered_peak, resolve_device
+from bench.execution.devices import matmul_peak, remembered_peak, resolve_devices
 from bench.execution.failures import failure_of
 from bench.execution.planning import Policy, Trial, remaining
-from bench.execution.work import Failure, WorkDiedError, WorkFailedError
+from bench.execution.work import ANYWHERE, Failure, WorkDiedError, WorkFailedError
 from bench.records import Reason, Status
 from tests.test_report import failure, trial
 from tests.test_spec import SPEC
@@ -81,7 +82,7 @@ def with_gpus(monkeypatch, tmp_path):
 def test_a_gpu_that_tensorflow_can_use_is_used_and_remembered(with_gpus):
     server = Server(1)
     for _ in range(2):
-        device = resolve_device(server)
+        device = resolve_devices(server)[0]
         assert (device.kind, device.name, device.compute_capability) == ("GPU", "a", (8, 0))
     assert server.asked == 1
 
@@ -89,7 +90,7 @@ def test_a_gpu_that_tensorflow_can_use_is_used_and_remembered(with_gpus):
 def test_a_gpu_that_tensorflow_cannot_use_is_noted_and_asked_for_again(with_gpus):
     server = Server(0)
     for _ in range(2):
-        device = resolve_device(server)
+        device = resolve_devices(server)[0]
         assert device.kind == "CPU"
         assert "a is there, but this TensorFlow cannot use it: pip install" in device.note
     assert server.asked == 2
@@ -97,26 +98,37 @@ def test_a_gpu_that_tensorflow_cannot_use_is_noted_and_asked_for_again(with_gpus
 
 def test_a_tensorflow_that_dies_listing_its_gpus_is_one_message(with_gpus):
     with pytest.raises(BackendError, match="TensorFlow cannot list its GPUs: the process ended with exit code -11"):
-        resolve_device(Server(WorkDiedError(-11)))
+        resolve_devices(Server(WorkDiedError(-11)))
+
+
+def test_every_gpu_that_the_backend_can_use_is_a_device(monkeypatch, with_gpus):
+    more = [dataclasses.replace(GPUS[0], uuid=f"GPU-{number}") for number in range(3)]
+    monkeypatch.setattr(devices, "find_gpus", lambda: tuple(more))
+    assert [device.uuid for device in resolve_devices(Server(2))] == ["GPU-0", "GPU-1"]
 
 
 def test_of_all_measured_peaks_the_greatest_is_remembered(monkeypatch, tmp_path):
     monkeypatch.setenv("BENCH_CACHE_DIR", str(tmp_path))
     server, device = Server(5e9), Device("CPU", "a processor")
-    assert remembered_peak(device, "float32") is None
-    assert matmul_peak(server, device, "float32") == 5e9
+
+    def measured(precision="float32", cores=2):
+        return matmul_peak(server, device, precision, ANYWHERE, cores)
+
+    assert remembered_peak(device, "float32", 2) is None
+    assert measured() == 5e9
     server.answer = 4e9  # something disturbed it
-    assert matmul_peak(server, device, "float32") == remembered_peak(device, "float32") == 5e9
-    assert matmul_peak(server, device, "mixed_bfloat16") == 4e9
+    assert measured() == remembered_peak(device, "float32", 2) == 5e9
+    assert measured("mixed_bfloat16") == 4e9
+    assert measured(cores=1) == 4e9
     server.answer = WorkDiedError(-9)
     with pytest.raises(BackendError, match="the matrix-product peak of a processor cannot be measured"):
-        matmul_peak(server, device, "float32")
+        measured()
 
 
 def test_without_a_gpu_nothing_is_asked(monkeypatch):
     monkeypatch.setattr(devices, "find_gpus", lambda: ())
     server = Server(1)
-    assert resolve_device(server).kind == "CPU"
+    assert resolve_devices(server)[0].kind == "CPU"
     assert server.asked == 0
 
 
@@ -154,7 +166,7 @@ def test_somebody_elses_repository_gives_no_commit(monkeypatch, tmp_path):
     ],
 )
 def test_every_failure_has_its_reason(error, device, reason):
-    ended = failure_of(error, device)
+    ended = failure_of(error, SPEC, device)
     assert (ended["status"], ended["reason"]) == (Status.FAILED, reason)
 
 
@@ -164,8 +176,9 @@ def test_only_this_machines_last_ended_attempts_count():
     machine = mine.environment.machine
     assert mine.trial_id == SPEC.trial_id
     interrupted = failure(3, Status.INTERRUPTED)
+    machine = {machine}
     assert remaining(todo, [], machine, Policy()) == todo
-    assert remaining(todo, [mine], "another machine", Policy()) == todo
+    assert remaining(todo, [mine], {"another machine"}, Policy()) == todo
     assert remaining(todo, [interrupted], machine, Policy()) == todo
     assert remaining(todo, [mine, interrupted], machine, Policy()) == []  # a forced run that was cut off takes nothing
     assert remaining(todo, [failure(3)], machine, Policy()) == []

@@ -27,7 +27,6 @@ examples:
   bench run --arch baseline_cnn:width=2 resnet_cifar:depth=56 --dataset cifar10 fashion_mnist --seeds 3
   bench run --arch baseline_cnn --dataset cifar10 --recipe document
   bench run --arch my_net --dataset synthetic:size=64,classes=20 --plugins ~/my-plugins --epochs 2 --set flip=false
-
   bench run sweep.toml --dry-run
   bench run sweep.toml --jobs 2 --timeout 2h
 
