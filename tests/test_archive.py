@@ -580,11 +580,11 @@ def test_many_problems_are_counted(capsys):
 
 def test_a_failure_is_printed_with_the_end_of_its_log(capsys, tmp_path):
     log = "\n".join(["first", *map(str, range(9)), f"[bold]last[/]{ESCAPE}"])
-    value = {**PLAIN, "status": "failed", "reason": Reason.BAD_MODEL, "message": "[red]no[/]", "log_tail": log}
+    value = {**PLAIN, "status": "failed", "reason": Reason.EXCEPTION, "message": "[red]no[/]", "log_tail": log}
     record = TrialRecord.from_json(value)
     print_failure(record, tmp_path)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith("failed, bad_model: net on data, seed 3: [red]no[/] (record: ")
+    assert lines[0].startswith("failed, exception: net on data, seed 3: [red]no[/] (record: ")
     assert lines[1:] == [*(f"    {number}" for number in range(9)), "    [bold]last[/]\\x1b]0;title\\x07"]
 
 
