@@ -11,7 +11,7 @@ expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "bench").rglob
 expected |= {
     f"bench/{folder}/{path.name}" for folder in ("architectures", "datasets") for path in (ROOT / folder).glob("*.py")
 }
-expected |= {"bench/py.typed"}
+expected |= {"bench/py.typed", "bench/sweep.schema.json"}
 missing = expected - names
 if top != {"bench"} or missing:
     sys.exit(f"the wheel has {sorted(top)} at its top, expected bench alone; missing: {sorted(missing) or 'nothing'}")
