@@ -76,6 +76,8 @@ def test_speed_over_devices_has_a_table_of_its_own(by_devices, tmp_path):
     ],
 )
 def test_what_cannot_be_shared_out_is_said(run, records, arguments, message):
+    if "torch" in arguments:
+        pytest.importorskip("torch")
     code, _, err = run(*arguments)
     assert (code, records()) == (2, [])
     assert message in err
