@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from bench.atomic import replacing
 from bench.environment import usable_cores
 from bench.events import Epoch, Resumed, Saved
 from bench.measurement.windows import TimedBlock
@@ -211,24 +211,15 @@ def write(path: Path, key: str, progress: Progress, arrays: Iterable[tuple[str, 
         OSError: it cannot be written; nothing is left of it, and the file that was there stays.
 
     """
-    partial = _partial(path)
     blocks = np.array([(each.steps, each.images, each.seconds) for each in progress.blocks], np.float64)
     plain = {name: value for name, value in vars(progress).items() if name != "blocks"}
     header = json.dumps({"format": FORMAT, "key": key, "progress": plain}, default=dataclasses.asdict)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial.unlink(missing_ok=True)  # of a process that was killed while it wrote
-    try:
-        with partial.open("xb") as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                _add(archive, HEADER, np.frombuffer(header.encode(), np.uint8))
-                _add(archive, BLOCKS, blocks.reshape(-1, 3))
-                for name, array in arrays:
-                    _add(archive, name, array)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path, durable=True) as temporary, zipfile.ZipFile(temporary, "x") as archive:
+        _add(archive, HEADER, np.frombuffer(header.encode(), np.uint8))
+        _add(archive, BLOCKS, blocks.reshape(-1, 3))
+        for name, array in arrays:
+            _add(archive, name, array)
 
 
 def read(path: Path, key: str) -> tuple[Progress, dict[str, Array]]:
@@ -255,16 +246,6 @@ def read(path: Path, key: str) -> tuple[Progress, dict[str, Array]]:
     fields = header["progress"]
     history = [Epoch(**each) for each in fields["history"]]
     return Progress(**{**fields, "history": history, "past": Past(**fields["past"]), "blocks": blocks}), arrays
-
-
-def discard(path: Path) -> None:
-    """Remove the file, and what is left of one that a killed process was writing."""
-    path.unlink(missing_ok=True)
-    _partial(path).unlink(missing_ok=True)
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.tmp")
 
 
 def _add(archive: zipfile.ZipFile, name: str, array: Array) -> None:

@@ -1,20 +1,18 @@
 """Which process works on what: a claim is a locked file, which the kernel unlocks when its process ends in any way.
 
 So a claim of a dead process is no obstacle, and needs no rule for when a process counts as dead. On a network disk that
-holds for as long as its file locks work.
+holds for as long as its file locks work. (The package filelock, which guards the data cache, leaves its files behind.)
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import platform
-import re
 import stat
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
+from bench.atomic import process_tag
 
 
 class Claim:
@@ -64,19 +62,6 @@ def claim(folder: Path) -> Claim | None:
             os.write(descriptor, f"{process_tag()}\n".encode())  # for people: the lock is what counts
             return Claim(path, descriptor)
         os.close(descriptor)  # its owner gave it up, and removed it, while we opened it
-
-
-def process_tag() -> str:
-    """Return what names this process among those of all machines, fit for a file's name."""
-    return f"{os.getpid()}@{platform.node()}"
-
-
-def is_dead(tag: str) -> bool:
-    """Return whether the process of that tag is known to have ended: of another machine's, nothing is known."""
-    number, _, node = tag.partition("@")
-    if node != platform.node() or not re.fullmatch(r"[0-9]{1,9}", number):
-        return False
-    return not psutil.pid_exists(int(number))
 
 
 def _is_no_folder(path: Path) -> bool:

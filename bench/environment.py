@@ -254,9 +254,16 @@ def nvidia_driver() -> str:
         return ""
 
 
+def core_numbers() -> list[int]:
+    """Return the numbers of the cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 def usable_cores() -> int:
-    """Return the cores this process may run on, at most those that its container's quota is worth."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many cores this process may run on, at most those that its container's quota is worth."""
+    cores = len(core_numbers())
     try:
         quota, period = CPU_QUOTA.read_text().split()
         return min(cores, max(1, round(int(quota) / int(period))))

@@ -42,7 +42,7 @@ def parse_path(text: str) -> Path:
     try:
         os.stat(text)  # noqa: PTH116 - whether anything is there does not matter
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        pass
+        return Path(text)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{text[:60]!r} cannot be a path: {reason}") from None

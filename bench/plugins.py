@@ -207,11 +207,8 @@ class _SourceFinder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 def _beside(error: Exception, folder: Path) -> str:
     """Return how to import a module that is not found, though it is beside the plugin."""
     name = error.name if isinstance(error, ModuleNotFoundError) else None
-    return (
-        f" (to import the file beside it, write `from .{name} import ...`)"
-        if name and (folder / f"{name}.py").is_file()
-        else ""
-    )
+    is_there = name is not None and (folder / f"{name}.py").is_file()
+    return f" (to import the file beside it, write `from .{name} import ...`)" if is_there else ""
 
 
 def _forget(package: str) -> None:

@@ -73,12 +73,9 @@ def _imported(tree: ast.Module, folder: Path, within: str = "") -> Iterator[tupl
         elif isinstance(node, ast.ImportFrom) and (not within or within.startswith(".")):
             yield from _siblings(folder, [node.module] if node.module else [alias.name for alias in node.names])
         elif isinstance(node, ast.ImportFrom):
-            base = (
-                within.split(".")[: -node.level]
-                if not _is_package(within)
-                else within.split(".")[: 1 - node.level or None]
-            )
-            yield from _files(".".join([*base, *filter(None, [node.module])]), [alias.name for alias in node.names])
+            package = within if _is_package(within) else within.rpartition(".")[0]
+            name = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            yield from _files(name.rstrip("."), [alias.name for alias in node.names])
 
 
 def _siblings(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, Path]]:
@@ -116,7 +113,7 @@ def _files(name: str, members: Iterable[str] = ()) -> Iterator[tuple[str, Path]]
 
 def _file(parts: list[str], root: Path) -> Iterator[tuple[str, Path]]:
     path = root.joinpath(*parts[1:])
-    for candidate in (path / "__init__.py", path.with_suffix(".py") if parts[1:] else path / "__init__.py"):
+    for candidate in (path / "__init__.py", path.with_suffix(".py")):
         if candidate.is_file():
             yield ".".join(parts), candidate
             return

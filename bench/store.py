@@ -12,7 +12,6 @@ import csv
 import dataclasses
 import json
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from bench.archive import Archive, read_records
-from bench.claims import Claim, claim, is_dead, process_tag
+from bench.atomic import is_left, process_tag, sync
+from bench.claims import Claim, claim
 from bench.errors import StoreError
 from bench.records import CONTINUABLE, TrialRecord
 
@@ -34,7 +34,6 @@ KEPT = {"record.json", "history.csv", "predictions.npz", "layers.csv", "log.txt"
 LOG_BYTES = 2**20  # of each end of a log that is longer than twice that
 LOG_SLACK = 1_000  # for the line that says what is left out: what was shortened stays as it is
 TAIL_LINES, TAIL_BYTES = 40, 8_000  # a traceback has about 30
-TEMPORARY = re.compile(r"^\..*\.(\d+@.*)\.tmp$")
 
 
 class Attempt:
@@ -80,9 +79,12 @@ class Attempt:
             tidy(self.folder)
             if history:
                 _write_csv(self.folder / "history.csv", history)
-            _write_durably(self.folder / "record.json", json.dumps(record.to_json(), indent=1, allow_nan=False) + "\n")
+            written = self.folder / "record.json"
+            written.write_text(json.dumps(record.to_json(), indent=1, allow_nan=False) + "\n")
+            sync(written)  # a record survives a loss of power, too
             path = self.folder.rename(self.folder.with_name(self.name))
-            _sync(path.parent)
+            with suppress(OSError):  # not every file system can do that with a folder
+                sync(path.parent)
         except OSError as error:
             self.abandon()
             raise StoreError(f"the record of {record.trial_id} cannot be written: {error}. {_ADVICE}") from error
@@ -169,8 +171,7 @@ class Store:
                     self._sweep_up(trial)
         for folder in (self.folder, self.folder / ".runs"):
             for name in _names(folder):
-                match = TEMPORARY.match(name)
-                if match and is_dead(match[1]):
+                if is_left(name):
                     (folder / name).unlink(missing_ok=True)
 
     def _sweep_up(self, trial: Path) -> None:
@@ -217,21 +218,6 @@ def _write_csv(path: Path, rows: Sequence[Any]) -> None:
         writer = csv.DictWriter(file, [item.name for item in dataclasses.fields(rows[0])])
         writer.writeheader()
         writer.writerows(dataclasses.asdict(row) for row in rows)
-
-
-def _write_durably(path: Path, text: str) -> None:
-    """Write a file, and wait until it is on the disk: a record survives a loss of power, too."""
-    with path.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    with suppress(OSError):  # not every file system can
-        os.fsync(descriptor)
-    os.close(descriptor)
 
 
 def tidy(folder: Path) -> None:

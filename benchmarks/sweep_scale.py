@@ -33,7 +33,6 @@ from typing import Any
 
 from common import add_output, data_source, machine, make_parser, positive, print_machine, target, write_json
 
-from bench.cli.progress import Silent
 from bench.data.cache import prepare
 from bench.events import Epoch
 from bench.execution.cluster import RayEngine
@@ -41,7 +40,7 @@ from bench.execution.job import TrialJob
 from bench.execution.local import LocalEngine
 from bench.execution.planning import Choice, Policy, Trial, plan, remaining
 from bench.execution.profiles import Profiles
-from bench.execution.runner import Options, Runner
+from bench.execution.runner import Observer, Options, Runner
 from bench.execution.server import ForkServer
 from bench.execution.work import End
 from bench.execution.work import Event as WorkEvent
@@ -149,7 +148,7 @@ def run_trials(arguments: argparse.Namespace, store: Store) -> Figures:
     if local:
         ForkServer().check()
     try:
-        runner = Runner(store, engine, Silent(), Profiles([], set(), wanted=False), Options())
+        runner = Runner(store, engine, Observer(), Profiles([], set(), wanted=False), Options())
         start, used, waited = time.perf_counter(), time.process_time(), engine.waited
         runner.run(trials, {})
         wall, processor, waiting = time.perf_counter() - start, time.process_time() - used, engine.waited - waited

@@ -25,13 +25,12 @@ from typing import Any
 
 from common import add_data_dir, data_source, make_parser, positive, print_machine, spread, target
 
-from bench.cli.progress import Silent
 from bench.environment import resolve_precision
 from bench.events import Phase
 from bench.execution.local import LocalEngine
 from bench.execution.planning import Choice, plan, prepare_sources
 from bench.execution.profiles import Profiles
-from bench.execution.runner import Options, Runner
+from bench.execution.runner import Observer, Options, Runner
 from bench.execution.server import ForkServer
 from bench.plugins import discover
 from bench.recipes import resolve_recipe
@@ -43,7 +42,7 @@ ARCHITECTURES = ["baseline_cnn", "baseline_cnn_bn", "resnet_cifar"]
 
 
 @dataclass
-class Clock(Silent):
+class Clock(Observer):
     """An observer that notes when trainings begin and when records have been written."""
 
     began: list[float] = field(default_factory=list)

@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-from bench.cli.progress import Silent
 from bench.data.cache import DataSource, default_cache_dir, prepare
 from bench.data.tfds import default_data_dir
 from bench.errors import StoreError
@@ -18,7 +17,7 @@ from bench.events import Phase
 from bench.execution.local import LocalEngine
 from bench.execution.planning import Choice, plan
 from bench.execution.profiles import PROFILED, Profiles
-from bench.execution.runner import Options, Runner
+from bench.execution.runner import Observer, Options, Runner
 from bench.plugins import discover
 from bench.recipes import resolve_recipe
 from bench.records import Outcome
@@ -39,7 +38,7 @@ def simulate(job, send):
     return Outcome({"test_accuracy": 0.5, **({PROFILED: 1} if job.full else {})}, {}, {})
 
 
-class Slow(Silent):
+class Slow(Observer):
     """Looks so long at an event that much else arrives meanwhile."""
 
     def trial_event(self, number, event):

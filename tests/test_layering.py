@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "bench"
 ORDER = [
     "errors",
+    "atomic",
     "units",
     "api",
     "literals",

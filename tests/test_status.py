@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench.claims import process_tag
+from bench.atomic import process_tag
 from bench.cli.progress import make_observer
 from bench.cli.screen import duration
 from bench.data.cache import DataSource, prepare

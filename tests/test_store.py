@@ -158,6 +158,23 @@ def test_what_a_dead_process_left_is_swept_up(tmp_path, dead_claim):
     assert {path.name for path in tmp_path.rglob("*")} == {"trials", ".leaderboard.csv.4194304@elsewhere.tmp"}
 
 
+REPORT_AND_DIE = """
+import os, signal, sys
+from pathlib import Path
+import pandas as pd
+from bench.report.files import write_report
+pd.DataFrame.to_csv = lambda *_, **__: Path(_[1]).write_text("half") and os.kill(os.getpid(), signal.SIGKILL)
+write_report(Path(sys.argv[1]), [])
+"""
+
+
+def test_half_a_report_of_a_killed_process_is_swept_up(tmp_path):
+    subprocess.run([sys.executable, "-c", REPORT_AND_DIE, str(tmp_path)], check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    Store(tmp_path).sweep_up()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_lives_is_not_swept_up(tmp_path):
     attempt = Store(tmp_path).begin(SPEC.trial_id)
     Store(tmp_path).sweep_up()

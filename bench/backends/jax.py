@@ -46,7 +46,8 @@ def prepare_process(device: Device, devices: int = 1) -> None:
     """Choose CPU or GPU."""
     if device.kind == "CPU":
         jax.config.update("jax_platforms", "cpu")
-        jax.config.update("jax_num_cpu_devices", devices)
+        if devices > 1:  # one is the default; it can only be changed before JAX has computed anything
+            jax.config.update("jax_num_cpu_devices", devices)
     elif not count_gpus():
         raise BackendError(f"{device.name} is there, but JAX cannot use it any more. Run `bench doctor`.")
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cli.console import make_console
+from bench.cli.screen import duration
 from bench.environment import Environment
 from bench.execution.counting import count_missing, recorded_counts
 from bench.execution.engine import Engine
@@ -17,7 +18,7 @@ from bench.execution.planning import Trial
 from bench.fields import printable
 from bench.recipes import recipe_label
 from bench.records import TrialRecord
-from bench.units import format_bytes, format_seconds
+from bench.units import format_bytes
 
 MOST_ROWS = 500
 COLUMNS = ("trial", "recipe", "precision", "backend", "devices", "state", "time", "memory", "time from")
@@ -82,7 +83,7 @@ def _row(trial: Trial, outlook: Outlook, estimate: Estimate | None) -> list[str]
     return [
         *what,
         state,
-        "?" if time.value is None else format_seconds(time.value),
+        "?" if time.value is None else duration(time.value),
         "?" if memory.value is None else format_bytes(memory.value),
         time.basis,
     ]
@@ -91,7 +92,7 @@ def _row(trial: Trial, outlook: Outlook, estimate: Estimate | None) -> list[str]
 def _summary(estimates: Sequence[Estimate], jobs: int, free_bytes: int | None) -> list[str]:
     all_ = total(estimates, jobs)
     side_by_side = f", {jobs} side by side" if jobs > 1 else ""
-    time = f"about {format_seconds(all_.seconds)}, without what is measured once for an architecture"
+    time = f"about {duration(all_.seconds)}, without what is measured once for an architecture"
     if all_.unknown == len(estimates):
         time = "time not known" if estimates else "no time"
     unknown = f"; {all_.unknown:,} of which nothing is known" if 0 < all_.unknown < len(estimates) else ""

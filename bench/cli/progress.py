@@ -54,7 +54,7 @@ def make_observer(
 
     """
     if not total:
-        yield Silent()
+        yield Observer()
         return
     command = shlex.join(["bench", *sys.argv[1:]])
     console = Console(highlight=False)
@@ -88,32 +88,7 @@ def prepare_progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
             yield show
 
 
-class Silent:
-    """Shows nothing."""
-
-    def trial_started(self, number: int, trial: Trial, units: Sequence[Unit]) -> None:
-        """Show nothing."""
-
-    def trial_event(self, number: int, event: Any) -> None:
-        """Show nothing."""
-
-    def trial_ended(self, number: int, record: TrialRecord) -> None:
-        """Show nothing."""
-
-    def trial_lost(self, number: int, why: str) -> None:
-        """Show nothing."""
-
-    def trial_left(self, trial: Trial) -> None:
-        """Show nothing."""
-
-    def looked(self, waiting: int, elsewhere: int) -> None:
-        """Show nothing."""
-
-    def ending(self) -> None:
-        """Show nothing."""
-
-
-class Together:
+class Together(Observer):
     """Several observers as one."""
 
     def __init__(self, *observers: Observer) -> None:
@@ -155,7 +130,7 @@ class Together:
             each.ending()
 
 
-class Lines:
+class Lines(Observer):
     """Prints lines: each trial's start and end, and its epochs (about thirty of them, where there are more).
 
     Where several trials run at a time, each line says which of them it is of; on a terminal, the screen below then
@@ -231,7 +206,7 @@ class Lines:
         self.console.print(printable(before) + one_line(text), markup=False, soft_wrap=True)
 
 
-class Screen(Silent):
+class Screen(Observer):
     """Shows the board below the lines, and above it nothing else of trials that it has a row for."""
 
     def __init__(self, live: Live, board: Board) -> None:

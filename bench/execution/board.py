@@ -13,12 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.claims import process_tag
+from bench.atomic import process_tag
 from bench.events import Epoch, Phase, Resumed, Saved, Step
 from bench.execution.engine import Unit
 from bench.execution.forecast import Forecast
 from bench.execution.local import MACHINE
 from bench.execution.planning import Trial
+from bench.execution.runner import Observer
 from bench.execution.snapshot import FailedTrial, RunningTrial, SweepState, remove_dead, remove_state, write_state
 from bench.fields import printable
 from bench.records import TrialRecord
@@ -27,6 +28,7 @@ SECONDS = 1.0  # from one writing to the next, at least
 MOST_FAILED = 100
 LONGEST_MESSAGE = 300
 LONGEST_COMMAND = 2_000
+NODE_DIGITS = 6  # of Ray's names for nodes, which have 56
 
 
 @dataclass
@@ -99,10 +101,7 @@ class Row:
         )
 
 
-NODE_DIGITS = 6  # of Ray's names for nodes, which have 56
-
-
-class Board:
+class Board(Observer):
     """An observer that knows what the sweep is at. What it writes is for the eye: that it cannot ends no sweep."""
 
     def __init__(

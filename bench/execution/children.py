@@ -52,7 +52,6 @@ class Child:
         self.answer: tuple[str, bytes] | None = None
         self.cause = Cause.NONE
         self.kill_at: float | None = None
-        self.exit_code: int | None = None
 
     def receive(self) -> bytes | None:
         """Return the value of an event that has arrived; keep an answer, and return None for it."""

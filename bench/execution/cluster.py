@@ -13,10 +13,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import bench
+from bench.atomic import replacing
 from bench.environment import bench_source_hash
 from bench.errors import BackendError, BenchError, UsageError
 from bench.execution.engine import LostError, Setting, Unit
@@ -265,8 +265,8 @@ class RayEngine:
             self._lose(work.member, error)
             return []
         if report.checkpoint is not None and work.job.checkpoint is not None:
-            with suppress(OSError):  # the training goes on, as it does where it cannot save
-                _replace(work.job.checkpoint, report.checkpoint)
+            with suppress(OSError), replacing(work.job.checkpoint, durable=True) as temporary:
+                temporary.write_bytes(report.checkpoint)  # else the training goes on, as it does where it cannot save
         messages: list[Event | End] = [Event(number, event) for event in report.events]
         if report.end is not None:
             del self._working[number]
@@ -333,19 +333,6 @@ def _delivered(end: End, job: TrialJob, files: Mapping[str, bytes]) -> End:
     except OSError as error:
         return End(end.number, error=WorkFailedError(Failure("OSError", str(error), "", None)))
     return end
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file, which is there whole or not at all."""
-    partial = path.with_name(f".{path.name}.tmp")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _check_version(greeting: Greeting) -> None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from bench.atomic import replacing
 from bench.data.cache import default_cache_dir
 from bench.environment import BACKENDS, Device, cpu_name, find_gpus, nvidia_driver, settings
 from bench.errors import BackendError
@@ -122,7 +123,6 @@ def _read(path: Path) -> float | None:
 
 def _write(path: Path, value: float) -> None:
     with suppress(OSError):
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(value))
-        temporary.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(value))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any
 
-from bench.environment import Device, describe, usable_cores
+from bench.environment import Device, core_numbers, describe, usable_cores
 from bench.errors import UsageError
 from bench.execution.devices import matmul_peak, remembered_peak, resolve_devices
 from bench.execution.engine import LostError, Setting, Unit
 from bench.execution.job import TrialJob, run_in_fork
 from bench.execution.server import ForkServer
-from bench.execution.work import End, Event, Limits, Place, ServerDiedError
+from bench.execution.work import End, Event, Limits, Place, ServerDiedError, place_of
 
 MACHINE = "here"
 
@@ -67,8 +67,7 @@ class LocalEngine:
     def start(self, job: TrialJob, units: Sequence[Unit], limits: Limits) -> int:
         """Fork a process for the trial."""
         server = self._servers[job.trial.spec.backend]
-        place = _place(units, folder=str(job.folder), log=str(job.folder / "log.txt"))
-        number = server.submit(self._work, job, place=place, limits=limits)
+        number = server.submit(self._work, job, place=_place(units, job.folder), limits=limits)
         self._working[number] = server
         return number
 
@@ -123,7 +122,7 @@ def core_sets(cores: Sequence[int], parts: int) -> list[tuple[int, ...]]:
 
 
 def _units(gpus: Sequence[str], jobs: int | None) -> list[Unit]:
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    cores = core_numbers()
     most, what = (len(gpus), "GPUs") if gpus else (len(cores), "cores")
     count = jobs or (len(gpus) if gpus else 1)
     if count > most:
@@ -134,8 +133,7 @@ def _units(gpus: Sequence[str], jobs: int | None) -> list[Unit]:
     return [Unit(MACHINE, number, sets[number], gpus[number] if gpus else "") for number in range(count)]
 
 
-def _place(units: Sequence[Unit], folder: str | None = None, log: str | None = None) -> Place:
+def _place(units: Sequence[Unit], folder: Path | None = None) -> Place:
     """Return where work on these units runs: on their cores, seeing their GPUs alone."""
-    gpus = ",".join(unit.gpu for unit in units if unit.gpu)
     cores = tuple(core for unit in units for core in unit.cores)
-    return Place(cores=cores, variables={"CUDA_VISIBLE_DEVICES": gpus} if gpus else {}, folder=folder, log=log)
+    return place_of(cores, [unit.gpu for unit in units if unit.gpu], folder)

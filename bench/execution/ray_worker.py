@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import bench
-from bench.claims import is_dead, process_tag
+from bench.atomic import is_dead, process_tag
 from bench.data.cache import Prepared, default_cache_dir
 from bench.data.tfds import default_data_dir
-from bench.environment import bench_source_hash, describe, find_gpus, usable_cores
+from bench.environment import bench_source_hash, core_numbers, describe, find_gpus, usable_cores
 from bench.errors import BenchError, DataError
 from bench.events import Phase, Saved, Step
 from bench.execution.devices import matmul_peak, remembered_peak, resolve_devices
@@ -41,6 +41,7 @@ from bench.execution.work import (
     WorkDiedError,
     WorkFailedError,
     WorkStoppedError,
+    place_of,
 )
 from bench.store import KEPT, tidy
 
@@ -174,8 +175,7 @@ class TrialWorker:
         server = self._servers[job.trial.spec.backend]
         try:
             trial = yield from self._with_data(number, server, job.trial)
-            place = self._place(folder=str(job.folder), log=str(job.folder / "log.txt"))
-            mine = server.submit(work, replace(job, trial=trial), place=place, limits=limits)
+            mine = server.submit(work, replace(job, trial=trial), place=self._place(job.folder), limits=limits)
         except (BenchError, WorkStoppedError, ServerDiedError) as error:
             return End(number, error=error)
         sparse = _Sparse()
@@ -221,9 +221,8 @@ class TrialWorker:
                 yield messages[-1]
                 return
 
-    def _place(self, folder: str | None = None, log: str | None = None) -> Place:
-        variables = {"CUDA_VISIBLE_DEVICES": self._gpu} if self._gpu else {}
-        return Place(cores=self._cores, variables=variables, folder=folder, log=log)
+    def _place(self, folder: Path | None = None) -> Place:
+        return place_of(self._cores, [self._gpu] if self._gpu else [], folder)
 
 
 class _Sparse:
@@ -286,7 +285,7 @@ def _lost_with_server(end: End) -> End:
 
 def _cores(first: int, count: int) -> tuple[int, ...]:
     """Return the cores with these numbers among those of this machine; none named where that is all of them."""
-    there = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    there = core_numbers()
     if not 0 < count < len(there):
         return ()
     return tuple(sorted({there[(first + number) % len(there)] for number in range(count)}))

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from bench.checkpoints import SECONDS
 from bench.errors import StoreError, UnsuitableError
@@ -30,8 +30,8 @@ POLL_SECONDS = 1.0
 MOST_LOSSES = 3  # after so many, the trial itself is taken for the cause
 
 
-class Observer(Protocol):
-    """Watches a sweep. A trial is named by the number that it has while it runs."""
+class Observer:
+    """Watches a sweep; this one does nothing about it. A trial is named by the number that it has while it runs."""
 
     def trial_started(self, number: int, trial: Trial, units: Sequence[Unit]) -> None:
         """See a trial start."""

@@ -16,14 +16,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from bench.archive import read_object, read_regular, words_of
-from bench.claims import is_dead
+from bench.atomic import is_dead, replacing
 from bench.fields import build, printable
 
 FOLDER = ".runs"
 MOST_BYTES = 2**20
 MOST_RUNS = 64
 SILENT_SECONDS = 60.0
-TAG = re.compile(r"[0-9]{1,9}@[ -.0-~]*")  # what `bench.claims.process_tag` returns
+TAG = re.compile(r"[0-9]{1,9}@[ -.0-~]*")  # what `bench.atomic.process_tag` returns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,11 +154,8 @@ def write_state(results: Path, state: SweepState) -> None:
     if path.parent.is_symlink():
         raise OSError(f"{path.parent} is a symbolic link, which could lead out of the results folder")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{state.process}.tmp")
-    temporary.unlink(missing_ok=True)
-    with temporary.open("x") as file:
+    with replacing(path) as temporary, temporary.open("x") as file:
         json.dump(dataclasses.asdict(state), file, allow_nan=False)
-    temporary.replace(path)
 
 
 def remove_state(results: Path, process: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
@@ -65,6 +66,14 @@ class Place:
     variables: Mapping[str, str] = field(default_factory=dict)
     folder: str | None = None
     log: str | None = None
+
+
+def place_of(cores: tuple[int, ...], gpus: Sequence[str], folder: Path | None = None) -> Place:
+    """Return where work runs that has these cores, sees these GPUs alone, and has its log in its folder."""
+    variables = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
+    if folder is None:
+        return Place(cores=cores, variables=variables)
+    return Place(cores=cores, variables=variables, folder=str(folder), log=str(folder / "log.txt"))
 
 
 ANYWHERE, UNLIMITED = Place(), Limits()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from bench.atomic import replacing
 from bench.errors import StoreError
 from bench.records import TrialRecord
 from bench.report.display import display_rows, mark_notes, markdown_text, scaling_rows, shared_facts
@@ -80,9 +80,5 @@ def _table(rows: pd.DataFrame) -> str:
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
+    with replacing(path) as temporary:
         write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
