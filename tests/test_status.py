@@ -544,7 +544,7 @@ TAG = "5@far"
     [
         (b"", "is empty"),
         (json.dumps(state_of(TAG)).encode()[:-30], "is no JSON"),
-        (os.urandom(64), "is no JSON"),
+        (bytes(range(128, 128 + 64)), "is no JSON"),
         (b"[]", "holds a list and not an object"),
         (b"{}", "lacks command"),
         (state_of(TAG, more=1), "has the unknown field 'more'"),
