@@ -90,15 +90,20 @@ class Attempt:
             raise StoreError(f"the record of {record.trial_id} cannot be written: {error}. {_ADVICE}") from error
         if not keep_checkpoint:
             self.checkpoint.unlink(missing_ok=True)
-        self._claim.release()
+        self._clear()
         return path
 
     def abandon(self) -> None:
         """Leave no trace of the attempt but the trial's checkpoint, and release the trial."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self._claim.release()
+        self._clear()
         with suppress(OSError):
             self._claim.folder.rmdir()  # where nothing else is in it
+
+    def _clear(self) -> None:
+        """Remove what is unfinished, also half a checkpoint of a trial that was killed while saving; end the claim."""
+        with suppress(OSError):
+            _remove_unfinished(self._claim.folder)
+        self._claim.release()
 
 
 class Store:

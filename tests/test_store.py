@@ -232,6 +232,18 @@ def test_a_checkpoint_is_kept_for_those_who_go_on_with_it_alone(tmp_path):
     assert not checkpoint.exists()
 
 
+@pytest.mark.parametrize("ends", ["commit", "abandon"])
+def test_half_a_checkpoint_of_a_trial_that_was_killed_while_saving_goes_with_its_attempt(tmp_path, ends):
+    attempt = Store(tmp_path).begin(SPEC.trial_id)
+    half = attempt.checkpoint.with_name(f".{attempt.checkpoint.name}.1@elsewhere.tmp")
+    half.write_bytes(b"half of it")
+    if ends == "commit":
+        attempt.commit(record(attempt=attempt.name), [], keep_checkpoint=True)
+    else:
+        attempt.abandon()
+    assert not half.exists()
+
+
 def test_a_checkpoint_that_a_killed_process_has_left_after_its_record_is_not_gone_on_with(tmp_path):
     store = Store(tmp_path)
     trial = commit(store, status=Status.DIVERGED, reason=Reason.NON_FINITE_LOSS).parent
