@@ -12,7 +12,7 @@ import keras
 from keras import layers
 
 from bench.api import Architecture
-from bench.layers import torch_conv2d, torch_dense
+from bench.layers.basic import torch_conv2d, torch_dense
 
 INFO = Architecture(
     min_size=4,

@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from bench.api import Architecture
-from bench.layers import batch_norm, torch_conv2d, torch_dense
+from bench.layers.basic import batch_norm, torch_conv2d, torch_dense
 
 INFO = Architecture(
     paper="https://arxiv.org/abs/1502.03167",

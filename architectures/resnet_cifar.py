@@ -9,7 +9,7 @@ import keras
 from keras import layers
 
 from bench.api import Architecture
-from bench.layers import conv_bn
+from bench.layers.basic import conv_bn
 
 INFO = Architecture(
     paper="https://arxiv.org/abs/1512.03385",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,13 @@ class Architecture:
             `HxWxC/classes` with parameters after a colon: `{"32x32x3/10": 269_722, "32x32x3/10:depth=56": 853_018}`.
         accuracy: accuracies that the paper or its reference code reports, as fractions, by data set, with the recipe
             named in the plugin's docstring.
+        recipe: how the paper trains, by the keys of a recipe (docs/recipes.md); it is what `--recipe own` means.
+        quick: parameters that make a large architecture small enough for the parts of the tests and of `bench check`
+            that train: `{"depth": 10}`. Its parameter counts are held at its real size all the same.
+        normalization: what the model takes, whatever the recipe says: `pixels` (0 to 255, for models that scale their
+            inputs themselves); empty: what the recipe makes of the pixels.
+        argument: the parameter that may follow the name without its key: with `"name"`, `keras:VGG16` means
+            `keras:name='VGG16'`.
 
     """
 
@@ -35,6 +42,10 @@ class Architecture:
     min_size: int = 1
     trainable_params: Mapping[str, int] = field(default_factory=dict)
     accuracy: Mapping[str, float] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    quick: Mapping[str, Any] = field(default_factory=dict)
+    normalization: str = ""
+    argument: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +58,12 @@ class Dataset:
         download: the URL that is fetched when the data is not on disk; empty for embedded or generated data.
         download_size: how much that is, in words ("163 MB").
         horizontal_flip: whether a mirrored image keeps its label; augmentation flips images only then.
+        crop: whether an image keeps its label that is shifted a little, or of which a part is cut out.
+        recolor: whether an image keeps its label whose colours or contrast change; else RandAugment leaves them alone.
         cache: whether decoded arrays are kept in the cache folder; False for data that is quick to generate.
+        evaluation_only: there is nothing to train on: `load` returns `TestSets`, for `--evaluate-also`.
+        argument: the parameter that may follow the name without its key: with `"path"`, `folder:~/cats` means
+            `folder:path='~/cats'`.
 
     """
 
@@ -56,7 +72,11 @@ class Dataset:
     download: str = ""
     download_size: str = ""
     horizontal_flip: bool = False
+    crop: bool = True
+    recolor: bool = True
     cache: bool = True
+    evaluation_only: bool = False
+    argument: str = ""
 
 
 class EncodedImages(Protocol):
@@ -121,3 +141,20 @@ class Splits:
         """Return the splits there are, by name."""
         splits = {"train": self.train, "test": self.test, "validation": self.validation}
         return {name: split for name, split in splits.items() if split is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestSets:
+    """What `load` returns for a data set that is only evaluated on: named sets of test images of one size.
+
+    Attributes:
+        sets: uint8 arrays with their labels, by a name in which `/` separates what a set is about from its degree:
+            `fog/3`.
+        class_names: those of the data set that is trained on, in its order.
+
+    """
+
+    __test__ = False  # pytest takes the name for its own
+
+    sets: Mapping[str, Split]
+    class_names: tuple[str, ...]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-SHARED_BLOCKS = "bench.layers"  # the rest of bench is hashed into the environment
+SHARED_BLOCKS = ("bench", "layers")  # the rest of bench is hashed into the environment
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def changed_modules(hashes: Mapping[str, str]) -> list[str]:
     """
     changed = []
     for name, digest in hashes.items():
-        root = None if name.startswith(".") or name == SHARED_BLOCKS else _local_root(name.partition(".")[0])
+        root = None if name.startswith((".", "bench.")) else _local_root(name.partition(".")[0])
         files = [] if root is None else [path for each, path in _files(name) if each == name]
         if any(hashlib.sha256(path.read_bytes()).hexdigest() != digest for path in files):
             changed.append(name)
@@ -95,12 +95,12 @@ def _files(name: str, members: Iterable[str] = ()) -> Iterator[tuple[str, Path]]
     """Yield the files that importing an absolute name executes, those of members that are modules included."""
     parts = name.split(".")
     root = _local_root(parts[0])
-    if parts[0] == "bench":
-        names = {name, *(f"{name}.{member}" for member in members)}
-        if SHARED_BLOCKS in names and root is not None:
-            yield SHARED_BLOCKS, root / "layers.py"
-        return
     if root is None:
+        return
+    if parts[0] == "bench":  # of `from bench.layers.basic import ...` that module alone: the package only passes on
+        for deepest in (parts, *([*parts, member] for member in members)):
+            if tuple(deepest[:2]) == SHARED_BLOCKS:
+                yield from _file(deepest, root)
         return
     if root.suffix == ".py":
         yield name, root

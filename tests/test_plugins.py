@@ -159,7 +159,9 @@ def local_package(tmp_path, monkeypatch):
         ("from {0}.inner.deep import VALUE", ["{0}", "{0}.inner.deep", "{0}.more"]),
         ("def later():\n    from {0}.more import VALUE", ["{0}", "{0}.more"]),
         ("import keras, numpy, json, bench.api", []),
-        ("from bench import layers", ["bench.layers"]),
+        ("from bench import layers", ["bench.layers", "bench.layers.basic"]),
+        ("from bench.layers import conv_bn", ["bench.layers", "bench.layers.basic"]),
+        ("from bench.layers.basic import conv_bn", ["bench.layers.basic"]),
     ],
 )
 def test_the_local_modules_that_a_plugin_imports_are_found(tmp_path, local_package, imports, found):

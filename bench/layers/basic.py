@@ -1,4 +1,4 @@
-"""Blocks that several architectures share, in plain Keras 3, with the details in which Keras differs from the papers.
+"""Convolutions, dense layers and batch normalisation with the details in which Keras differs from the papers' code.
 
 Keras's own defaults differ from PyTorch's, in which most reference code is written: BatchNorm's epsilon (1e-3 against
 1e-5) and momentum (0.99 against 0.9), the initialiser (Glorot uniform and zero biases against `torch_*` below), and
