@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,24 +13,31 @@ from typing import Any
 
 from bench.errors import UsageError
 
+WORD = re.compile(r"=\s*(?!(?:true|false|inf|nan)\s*(?:,|$))([A-Za-z_][\w./~+-]*)\s*(?=,|$)")
+KEYLESS = "_"
+PAIR = re.compile(r"\s*[\w-]+\s*=")
+BARE = re.compile(r"[^\s,'\"=]+")
 NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a quoted string", list: "a list"}
 
 
 def parse_pairs(text: str, where: str) -> dict[str, Any]:
-    """Parse `KEY=VALUE[,KEY=VALUE...]` whose values are TOML literals.
+    """Parse `KEY=VALUE[,KEY=VALUE...]` whose values are TOML literals; a text that is one word needs no quotes.
 
     Raises:
         UsageError: the text is not of that form.
 
     """
-    try:
-        (pairs,) = tomllib.loads(f"pairs = [{{{text}}}]")["pairs"]  # in a list, a comment cannot hide what follows
-    except (ValueError, RecursionError):  # TOML's own error is a ValueError, and so is a number of 5,000 digits
-        raise UsageError(
-            f"{where}: cannot read {text!r}. Expected KEY=VALUE[,KEY=VALUE...] with TOML values, such as depth=56, "
-            "rate=0.5, flag=true or name='text'. Text needs quotes, and the shell quotes around those: \"name='text'\"."
-        ) from None
-    return dict(pairs)
+    for written in (text, WORD.sub(r'="\1"', text)):
+        try:
+            (pairs,) = tomllib.loads(f"pairs = [{{{written}}}]")["pairs"]  # in a list, a comment cannot hide the rest
+            return dict(pairs)
+        except (ValueError, RecursionError):  # TOML's own error is a ValueError, and so is a number of 5,000 digits
+            continue
+    raise UsageError(
+        f"{where}: cannot read {text!r}. Expected KEY=VALUE[,KEY=VALUE...] with TOML values, such as depth=56, "
+        "rate=0.5, flag=true or name=word. Other text needs quotes, and the shell quotes around those: "
+        "\"name='two words'\"."
+    )
 
 
 def parse_path(text: str) -> Path:
@@ -85,16 +93,38 @@ def format_literal(value: object) -> str:
     return str(value)
 
 
-def format_reference(name: str, parameters: Mapping[str, object], defaults: Mapping[str, object]) -> str:
-    """Return `NAME` or `NAME:KEY=VALUE,...` with the parameters that differ from their defaults."""
-    pairs = [f"{key}={format_literal(value)}" for key, value in parameters.items() if value != defaults.get(key)]
-    return f"{name}:{','.join(pairs)}" if pairs else name
+def format_reference(
+    name: str, parameters: Mapping[str, object], defaults: Mapping[str, object], argument: str = ""
+) -> str:
+    """Return `NAME` or `NAME:KEY=VALUE,...` with the parameters that differ from their defaults.
+
+    The one that is called `argument` comes first, without its key.
+    """
+    changed = {key: value for key, value in parameters.items() if value != defaults.get(key)}
+    parts = [_bare(changed.pop(argument))] if argument in changed else []
+    parts += [f"{key}={format_literal(value)}" for key, value in changed.items()]
+    return f"{name}:{','.join(parts)}" if parts else name
+
+
+def _bare(value: object) -> str:
+    return value if isinstance(value, str) and BARE.fullmatch(value) else format_literal(value)
 
 
 def split_reference(text: str) -> tuple[str, dict[str, Any]]:
-    """Split `NAME[:KEY=VALUE[,KEY=VALUE...]]` into the name and its parameters."""
+    """Split `NAME[:KEY=VALUE[,KEY=VALUE...]]` into the name and its parameters.
+
+    A first value without a key (`keras:VGG16`) is that of the empty key: the plugin says which parameter it means.
+    """
     name, colon, rest = text.partition(":")
-    return name, parse_pairs(rest, name) if colon else {}
+    if not colon:
+        return name, {}
+    if PAIR.match(rest) or not rest.partition("=")[0].strip():
+        return name, parse_pairs(rest, name)
+    if rest.lstrip()[0] in "'\"":
+        pairs = parse_pairs(f"{KEYLESS}={rest}", name)
+        return name, {"": pairs.pop(KEYLESS), **pairs}
+    first, _, others = rest.partition(",")
+    return name, {"": first.strip(), **parse_pairs(others, name)}
 
 
 def _checked(default: object, value: Any, where: str) -> Any:

@@ -14,7 +14,7 @@ def test_values_are_toml_literals():
     }
 
 
-@pytest.mark.parametrize("text", ["depth", "depth=", "depth=fifty", "=3", "a=1 b=2"])
+@pytest.mark.parametrize("text", ["depth=", "depth=fifty sixty", "=3", "a=1 b=2", "'x' y"])
 def test_anything_else_is_refused_with_an_example(text):
     with pytest.raises(UsageError, match=r"net: cannot read .* Expected KEY=VALUE.* such as depth=56"):
         split_reference(f"net:{text}")
@@ -58,3 +58,27 @@ def test_references_read_back():
     changed = {"depth": 56, "name": "it's y z", "flag": True, "sizes": [2, 3]}
     name, parameters = split_reference(format_reference("net", changed, defaults))
     assert (name, parameters) == ("net", changed)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("keras:VGG16", ("keras", {"": "VGG16"})),
+        ("keras:VGG16,weights=imagenet", ("keras", {"": "VGG16", "weights": "imagenet"})),
+        ("tfds:cifar10_corrupted/fog_1,size=24", ("tfds", {"": "cifar10_corrupted/fog_1", "size": 24})),
+        ("folder:~/my images", ("folder", {"": "~/my images"})),
+        ("folder:'a,b=c',size=24", ("folder", {"": "a,b=c", "size": 24})),
+        ("folder:./a=b", ("folder", {"": "./a=b"})),
+        ("net:pool=max,flag=true,rate=inf", ("net", {"pool": "max", "flag": True, "rate": float("inf")})),
+        ("net:pool='max'", ("net", {"pool": "max"})),
+        ("net", ("net", {})),
+    ],
+)
+def test_a_word_needs_no_quotes_and_the_first_value_no_key(text, found):
+    assert split_reference(text) == found
+
+
+@pytest.mark.parametrize("text", ["keras:VGG16", "keras:VGG16,weights='imagenet'", "folder:'my images',size=24"])
+def test_a_reference_is_written_as_it_is_read(text):
+    name, parameters = split_reference(text)
+    assert format_reference(name, parameters, {}) == text

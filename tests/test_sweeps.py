@@ -15,7 +15,8 @@ from jsonschema import Draft202012Validator
 from bench.environment import BACKENDS, PRECISIONS
 from bench.errors import UsageError
 from bench.literals import split_reference
-from bench.recipes import CHOICES, RANGES, RECIPES, resolve_recipe
+from bench.recipes import CHOICES, KEYS, RANGES, RECIPES, SHIPPED, resolve_recipe
+from bench.recipes.recipe import USED_BY
 from bench.sweeps.axes import AXES
 from bench.sweeps.combinations import Combination, make_sweep
 from bench.sweeps.document import read_document
@@ -77,6 +78,7 @@ def test_two_lines_are_a_sweep(sweep):
             backend="tensorflow",
             devices=1,
             seed=0,
+            train_fraction=1.0,
         )
     ]
     assert made.settings == Settings()
@@ -97,7 +99,7 @@ def test_every_axis_reaches_its_field(sweep):
     (made,) = sweep(
         "architectures = 'net:depth=56'\ndatasets = { name = 'synthetic', size = 64 }\n"
         "recipes = { name = 'document', epochs = 3 }\nprecisions = 'float32'\nbackends = ['torch']\ndevices = 2\n"
-        "seeds = [7]"
+        "seeds = [7]\ntrain_fractions = 0.5"
     ).combinations
     assert made == Combination(
         architecture="net:depth=56",
@@ -108,6 +110,7 @@ def test_every_axis_reaches_its_field(sweep):
         backend="torch",
         devices=2,
         seed=7,
+        train_fraction=0.5,
     )
 
 
@@ -224,7 +227,7 @@ def test_the_command_line_alone_makes_a_sweep():
         ({"architectures": None}, "expected at least one architecture, got none. Name some: --arch."),
         ({"datasets": ["x,y"]}, '--dataset: expected a name without spaces, commas and colons, got "x,y"'),
         ({"seeds": 0}, "--seeds: expected a number of seeds from 1 to 1,000,000, or a list of seeds, got 0"),
-        ({"architectures": ["a:depth"]}, "--arch: a: cannot read 'depth'. Expected KEY=VALUE"),
+        ({"architectures": ["a:depth="]}, "--arch: a: cannot read 'depth='. Expected KEY=VALUE"),
         ({"recipes": ["slow"]}, "--recipe: unknown recipe 'slow'"),
     ],
 )  # fmt: skip
@@ -255,7 +258,7 @@ def test_overrides_of_the_command_line_change_every_recipe_last(sweep):
     assert all(each.overrides == {"epochs": 1} for each in made.combinations)
     message = refused(sweep, text, {"momentum": 0.5})
     assert message.startswith(
-        "recipe standard:epochs=5, changed by the command line: recipe standard: momentum is SGD's"
+        "recipe standard:epochs=5, changed by the command line: recipe standard: momentum means something"
     )
 
 
@@ -293,9 +296,9 @@ def test_settings_with_paths_from_the_files_folder(sweep, file, monkeypatch):
 # A line of a sweep file, and under it what is said of it.
 WRONG_LINES = r"""
 recipes = ['standard', { name = 'standard', epochs = 'ten' }]
-  recipes[1].epochs: expected a whole number of at least 1 or a list of them, got "ten"
+  recipes[1].epochs: expected a number above 0 or a list of them, got "ten"
 recipes = { name = 'standard', epochs = [1, 0] }
-  recipes.epochs[1]: expected a whole number of at least 1, got 0
+  recipes.epochs[1]: expected a number above 0, got 0
 recipes = { name = 'standard', epochs = [] }
   recipes.epochs: expected at least one value, got an empty list
 recipes = 'standard:flip=1'
@@ -307,11 +310,11 @@ recipes = { name = 'standard', warmup = 1 }
 recipes = { name = 'standard', learning_rate = nan }
   recipes.learning_rate: expected a number above 0 or a list of them, got nan
 recipes = { name = 'standard', schedule = 'step' }
-  recipes.schedule: expected one of constant, cosine or a list of them, got "step"
+  recipes.schedule: expected one of constant, multistep, cosine, onecycle, triangular or a list of them, got "step"
 recipes = { name = 'standard', epoch = 1 }
   recipes.epoch: unknown key of a recipe 'epoch'. Did you mean epochs
 recipes = { name = 'standard', optimizer = 'sgd' }
-  recipes: recipe: weight_decay is AdamW's; with optimizer='sgd' set weight_decay=0.0
+  recipes: recipe standard: weight_decay is decoupled decay
 recipes = { epochs = 3 }
   recipes: expected a table with a name, such as { name = "resnet_cifar", depth = [20, 56] }
 recipes = ['standart']
@@ -386,8 +389,14 @@ datasets = { name = 'x:size=1' }
   datasets.name: expected a name without spaces, commas and colons, got "x:size=1"
 datasets = { name = 3 }
   datasets.name: expected a name without spaces, commas and colons, got 3
-datasets = 'x:size'
-  datasets: x: cannot read 'size'. Expected KEY=VALUE
+datasets = 'x:size='
+  datasets: x: cannot read 'size='. Expected KEY=VALUE
+train_fractions = [0.5, 0]
+  train_fractions[1]: expected a fraction above 0 and up to 1, got 0
+recipes = 'absent.toml'
+  recipes: recipe
+recipes = { name = 'standard', groups = 'head' }
+  recipes.groups: unknown key of a recipe 'groups'
 datasets = { name = 'x', 'a b' = 1 }
   datasets."a b": expected the name of a parameter of "x", got "a b"
 datasets = { name = 'x', size = {} }
@@ -496,9 +505,9 @@ def test_the_schema_has_the_keys_and_names_of_the_code():
     assert definition("precision")["enum"] == list(PRECISIONS)
     assert definition("backend")["enum"] == list(BACKENDS)
     recipe = definition("recipe_table")["properties"]
-    assert set(recipe) == set(vars(RECIPES["standard"]))
-    assert recipe["name"]["enum"] == list(RECIPES)
-    assert definition("recipe")["anyOf"][0]["pattern"] == f"^({'|'.join(RECIPES)})(:.*)?$"
+    assert set(recipe) == {"name", *KEYS} - {"groups"}
+    assert recipe["name"]["anyOf"][0]["enum"] == list(SHIPPED)
+    assert definition("recipe")["anyOf"][0]["pattern"].startswith(f"^({'|'.join(SHIPPED)}|")
     assert {key: tuple(one_or_list(recipe[key])[0]["enum"]) for key in CHOICES} == dict(CHOICES)
 
 
@@ -549,7 +558,7 @@ numbers = st.integers(-3, 3) | st.sampled_from([0.5, -0.5, 1.5, 2**63 - 1, 2**32
 scalars = printable | st.booleans() | numbers
 junk = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(printable, inner, max_size=2))
 names = st.sampled_from(["a", "b_2", "net-3", "é", "x:depth=2", "x:", "two words", "a,b", "", ":", "standard"])
-APART = ("name", "optimizer", "momentum", "nesterov", "weight_decay")  # overrides that depend on each other
+APART = {"groups", "optimizer", "schedule", "average", *USED_BY}  # overrides that depend on each other, or are none
 
 
 def lists_of(values):
@@ -574,14 +583,14 @@ def with_name(name, others):
 good_values = {int: st.integers(0, 3), float: st.sampled_from([0, 0.5, 1, 1.5, -0.5]), bool: st.booleans()}
 overrides = {
     key: sometimes(lists_of(st.sampled_from([*CHOICES[key], "other"]) if key in CHOICES else good_values[type(value)]))
-    for key, value in vars(RECIPES["standard"]).items()
+    for key, value in ((key, getattr(RECIPES["standard"], key)) for key in KEYS)
     if key not in APART
 }
 parameters = st.dictionaries(
     st.sampled_from(["depth", "width_2", "_x", "a-b", "2x", ""]), sometimes(lists_of(scalars)), max_size=2
 )
 plugins = sometimes(lists_of(sometimes(names | with_name(sometimes(names), parameters))))
-recipe_names = st.sampled_from(["standard", "document", "standard:", "standart"])
+recipe_names = st.sampled_from(["standard", "document", "own", "standard:", "standart"])
 recipes = sometimes(lists_of(sometimes(recipe_names | with_name(sometimes(recipe_names), some_of(overrides)))))
 axes = {
     "architectures": plugins,
@@ -591,6 +600,7 @@ axes = {
     "backends": sometimes(lists_of(st.sampled_from([*BACKENDS, "mxnet"]))),
     "devices": sometimes(lists_of(st.integers(0, 5))),
     "seeds": sometimes(lists_of(st.integers(0, 5))),
+    "train_fractions": sometimes(lists_of(st.sampled_from([0, 0.1, 1, 1.5]))),
 }
 amounts = st.sampled_from(
     ["2h", "90 s", "0h", "1.5d", "8GB", "8 GiB", "1..5h", "h", "2h30", " 000.10M", "1kib", "1 m h"]

@@ -12,6 +12,7 @@ from bench.sweeps.choices import (
     Choice,
     Located,
     Reader,
+    read_fractions,
     read_names,
     read_numbers,
     read_plugins,
@@ -88,6 +89,14 @@ AXES = (
         option="--devices",
         read=read_numbers,
         fields=_sets("devices"),
+        default=1,
+    ),
+    Axis(
+        key="train_fractions",
+        title="fraction of the training images",
+        option="--train-fraction",
+        read=read_fractions,
+        fields=_sets("train_fraction"),
         default=1,
     ),
     Axis(

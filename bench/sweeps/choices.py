@@ -9,11 +9,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError, unknown_name
 from bench.literals import NAMES, format_reference, split_reference
-from bench.recipes import CHOICES, RANGES, RECIPES, resolve_recipe
+from bench.recipes import CHOICES, KEYS, RANGES, RECIPES, resolve_recipe
 from bench.sweeps.places import WHOLE_NUMBERS, Place, shown, text_at, whole_number
 
 MOST_COMBINATIONS = 1_000_000
@@ -21,7 +22,7 @@ LARGEST_SEED = 2**32 - 1  # NumPy's
 PLUGIN_NAME = re.compile(r"[^\s:,]+")
 PARAMETER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 DEEPEST = 4  # lists in lists, as the value of a parameter
-OVERRIDES = {key: type(value) for key, value in vars(RECIPES["standard"]).items() if key != "name"}
+OVERRIDES = {key: type(getattr(RECIPES["standard"], key)) for key in KEYS if key != "groups"}
 PLAIN = "a parameter's value (true, false, a finite number, a text or a list)"
 REFERENCE = 'a reference ("net", "net:depth=56" or { name = "net", depth = 56 })'
 
@@ -30,13 +31,13 @@ REFERENCE = 'a reference ("net", "net:depth=56" or { name = "net", depth = 56 })
 class Choice:
     """One value of an axis: a name or number, with the parameters that were given to it."""
 
-    name: str | int
+    name: str | int | float
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
         """The value as the command line takes it."""
-        return format_reference(str(self.name), self.parameters, {})
+        return format_reference(str(self.name), self.parameters, {}, argument="")
 
     @property
     def shown(self) -> str:
@@ -44,7 +45,7 @@ class Choice:
         return shown(self.label if isinstance(self.name, str) else self.name)
 
     @cached_property
-    def identity(self) -> tuple[str | int, frozenset[tuple[str, str]]]:
+    def identity(self) -> tuple[str | int | float, frozenset[tuple[str, str]]]:
         """What is the same for two values that mean the same, however they were written (1 and 1.0, say)."""
         facts = ((key, json.dumps(_canonical(value))) for key, value in self.parameters.items())
         return self.name, frozenset(facts)
@@ -80,6 +81,14 @@ def read_numbers(place: Place, value: Any) -> Iterator[Located]:
         yield where, Choice(whole_number(where, item, 1))
 
 
+def read_fractions(place: Place, value: Any) -> Iterator[Located]:
+    """Yield a number above 0 and up to 1, or a list of them."""
+    for where, item in place.items(value):
+        if type(item) not in (int, float) or not 0 < item <= 1:
+            raise where.expected("a fraction above 0 and up to 1", item)
+        yield where, Choice(float(item))
+
+
 def read_seeds(place: Place, value: Any) -> Iterator[Located]:
     """Yield the seeds of a list, or as many seeds as a number says, from 0."""
     if isinstance(value, list):
@@ -97,8 +106,14 @@ def read_plugins(place: Place, value: Any) -> Iterator[Located]:
 
 
 def read_recipes(place: Place, value: Any) -> Iterator[Located]:
-    """Yield references to recipes, each held against what recipes there are."""
-    return _references(place, value, _check_override, check_recipe)
+    """Yield references to recipes, each held against what recipes there are; files' paths are relative to a sweep's."""
+    folder = Path(place.source).parent if place.source else Path()
+    for where, choice in _references(place, value, _check_override, lambda *_: None):
+        name = str(choice.name)
+        beside = str(folder / Path(name).expanduser()) if name.endswith(".toml") else name
+        found = Choice(beside, choice.parameters)
+        check_recipe(where, found)
+        yield where, found
 
 
 def check_recipe(place: Place, choice: Choice) -> None:
@@ -167,7 +182,7 @@ def _check_name(place: Place, name: Any) -> None:
 
 def _check_plugin(place: Place, name: str, key: str, value: Any) -> None:
     """Check a parameter of a plugin, of which only the plugin knows more."""
-    if not PARAMETER_NAME.fullmatch(key):
+    if key and not PARAMETER_NAME.fullmatch(key):  # no key: the plugin knows which it is
         raise place.error(f"expected the name of a parameter of {shown(name)}, got {shown(key)}")
     if not _is_plain(value, DEEPEST):
         raise place.expected(PLAIN, value)
@@ -178,6 +193,10 @@ def _check_override(place: Place, _: str, key: str, value: Any) -> None:
     if key not in OVERRIDES:
         raise place.error(str(unknown_name("key of a recipe", key, OVERRIDES)))
     kind = OVERRIDES[key]
+    if kind is tuple:
+        if not isinstance(value, list) or not all(_is_kind(float, item) for item in value):
+            raise place.expected("a list of numbers", value)
+        return
     if key in CHOICES and value not in CHOICES[key]:
         raise place.expected(f"one of {', '.join(CHOICES[key])}", value)
     accepts, limits = RANGES.get(key, (lambda _: True, ""))

@@ -33,6 +33,7 @@ class Combination:
     backend: str
     devices: int
     seed: int
+    train_fraction: float
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class _Pool:
     def __init__(self, choices: Iterable[Choice]) -> None:
         self.choices: list[Choice] = []
         self._numbers: dict[Any, int] = {}
-        self._by_name: dict[str | int, list[int]] = defaultdict(list)
+        self._by_name: dict[str | int | float, list[int]] = defaultdict(list)
         for choice in choices:
             self._by_name[choice.name].append(self.number(choice))
         self.listed = range(len(self.choices))

@@ -38,6 +38,9 @@ class Settings:
         timing: `shared`, or `exclusive`: timed trials run alone.
         engine: `local` or `ray`.
         ray_address: of a Ray cluster.
+        evaluate_also: further data sets that each trained model is evaluated on.
+        tune: keys of the recipe that are searched for each architecture.
+        tune_trials: how many values the search tries.
 
     """
 
@@ -54,6 +57,9 @@ class Settings:
     timing: str | None = None
     engine: str | None = None
     ray_address: str | None = None
+    evaluate_also: tuple[str, ...] = ()
+    tune: tuple[str, ...] = ()
+    tune_trials: int | None = None
 
 
 def read_settings(place: Place, value: Any, folder: Path) -> Settings:
@@ -97,6 +103,10 @@ def _text(place: Place, value: Any, _: Path) -> str:
     return text_at(place, value, "a text")
 
 
+def _texts(place: Place, value: Any, _: Path) -> tuple[str, ...]:
+    return tuple(text_at(where, item, "a text") for where, item in place.items(value))
+
+
 def _named(names: tuple[str, ...]) -> Callable[[Place, Any, Path], str]:
     def read(place: Place, value: Any, _: Path) -> str:
         if not isinstance(value, str) or value not in names:
@@ -116,5 +126,8 @@ _READERS: Mapping[str, Callable[[Place, Any, Path], Any]] = {
     "disk_limit": _parsed(parse_bytes, '"1GB"'),
     "checkpoint_every": _parsed(parse_seconds, '"5m"'),
     "ray_address": _text,
+    "evaluate_also": _texts,
+    "tune": _texts,
+    "tune_trials": _whole,
     **{key: _named(names) for key, names in CHOICES.items()},
 }
