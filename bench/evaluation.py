@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.api import ImageShape
+from bench.data.augmentation import Allowed, weighted_views
 from bench.data.pipeline import batches, prefetch
 from bench.data.splits import Subset
 
@@ -19,6 +20,7 @@ Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int64]
 BATCH_SIZE = 256
 ECE_BINS = 15
+NOTHING = Allowed(crop=False, recolor=False)
 TOP_K = 5
 
 
@@ -37,9 +39,18 @@ class Scores:
     confusion_matrix: npt.NDArray[np.int64]
 
 
-def collect_logits(steps: Steps, subset: Subset, shape: ImageShape) -> npt.NDArray[np.float32]:
-    """Return the logits of every image of the subset exactly once, in order: float32 (images, classes)."""
-    return np.concatenate([predict(steps, batch) for batch in prefetch(batches(subset, shape, BATCH_SIZE))])
+def collect_logits(
+    steps: Steps, subset: Subset, shape: ImageShape, test_time: str = "none", allowed: Allowed = NOTHING
+) -> npt.NDArray[np.float32]:
+    """Return the logits of every image of the subset exactly once, in order: float32 (images, classes).
+
+    With `test_time`, those of several views of each are averaged, as far as the views are allowed.
+    """
+    parts = []
+    for batch in prefetch(batches(subset, shape, BATCH_SIZE)):
+        views = weighted_views(batch, test_time, allowed) if test_time != "none" else ((1.0, batch),)
+        parts.append(sum(np.float32(weight) * predict(steps, view) for weight, view in views))
+    return np.concatenate(parts)
 
 
 def predict(steps: Steps, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -1,24 +1,26 @@
-"""Trains a model by a recipe: the optimizer, the loop over epochs, and what is timed of it."""
+"""Trains a model by a recipe: the loop over epochs and phases, and what is timed of it."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from bench.api import ImageShape
-from bench.backends.interface import Pending, Steps, decayed_variables
+from bench.backends.interface import Pending, Steps
 from bench.checkpoints import Keeper, Past, Progress
 from bench.data.pipeline import Block, TrainingData, prefetch
 from bench.data.splits import Subset
 from bench.errors import DivergedError, StoppedError
 from bench.evaluation import collect_logits, quick_scores
 from bench.events import Epoch, Step
+from bench.groups import Phase
 from bench.measurement.windows import Recorder, TimedBlock
 from bench.recipes import Recipe
 
@@ -43,7 +45,7 @@ class Training:
     """What was measured of a training.
 
     Attributes:
-        epochs: how many there were.
+        epochs: how many there were; the last one may have ended early.
         steps: how many there were.
         first_step_seconds: of the blocks that traced or compiled.
         blocks: every other block, in order.
@@ -54,7 +56,7 @@ class Training:
 
     """
 
-    epochs: int
+    epochs: float
     steps: int
     first_step_seconds: float
     blocks: tuple[TimedBlock, ...]
@@ -69,33 +71,6 @@ def steps_per_block(recipe: Recipe, shape: ImageShape, steps_per_epoch: int, on_
     most = GPU_BLOCK if on_gpu else CPU_BLOCK
     images = min(most.images, BLOCK_BYTES // math.prod(shape))
     return max(1, min(most.steps, images // recipe.batch_size, steps_per_epoch))
-
-
-def build_optimizer(recipe: Recipe, model: keras.Model, rate: Any, precision: str) -> Any:
-    """Return the recipe's optimizer at that learning rate, with loss scaling under `mixed_float16`."""
-    clip = recipe.clip_norm or None
-    if recipe.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(rate, recipe.momentum, nesterov=recipe.nesterov, global_clipnorm=clip)
-    else:
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, global_clipnorm=clip)
-        decayed = {id(variable) for variable in decayed_variables(model)}
-        kept = [variable for variable in model.trainable_variables if id(variable) not in decayed]
-        optimizer.exclude_from_weight_decay(var_list=kept)
-    return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer
-
-
-def learning_rate(recipe: Recipe, total_steps: int) -> Any:
-    """Return the recipe's learning rate: a number, or Keras's schedule of it over the steps."""
-    warmup = round(recipe.warmup * total_steps)
-    if recipe.schedule == "constant" and not warmup:
-        return recipe.learning_rate
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else recipe.learning_rate,
-        decay_steps=max(1, total_steps - warmup),
-        alpha=1.0 if recipe.schedule == "constant" else 0.0,  # what is left of the rate at the end
-        warmup_target=recipe.learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
 
 
 def skipped_steps(optimizer: Any, steps: int) -> int:
@@ -113,20 +88,40 @@ def skipped_steps(optimizer: Any, steps: int) -> int:
     return skipped
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """How long is trained, at which rate, and which weights.
+
+    Attributes:
+        total_steps: after so many it ends, within an epoch perhaps.
+        rates: the learning rate of each step.
+        phases: what is trained from which epoch on.
+
+    """
+
+    total_steps: int
+    rates: npt.NDArray[np.float32]
+    phases: Sequence[Phase]
+
+    def phase(self, epoch: int) -> Phase:
+        """Return the phase that an epoch, counted from 0, is in."""
+        return [each for each in self.phases if each.start <= epoch][-1]
+
+
 def train(
     steps: Steps,
-    rate: Any,
+    schedule: Schedule,
     data: TrainingData,
     validation: Subset | None,
     report: Report,
     *,
     keeper: Keeper | None = None,
 ) -> Training:
-    """Train for all of the recipe's epochs, reporting each block and each epoch.
+    """Train for all of the schedule, reporting each block and each epoch.
 
     Args:
         steps: the compiled steps.
-        rate: what `learning_rate` gave.
+        schedule: how long, and how.
         data: the training images.
         validation: scored after each epoch, or None.
         report: is sent each block and each epoch.
@@ -139,7 +134,7 @@ def train(
     """
     keeper = keeper or Keeper()
     with keeper.stop.patient():
-        loop = _Loop(steps, rate, data, report, keeper)
+        loop = _Loop(steps, schedule, data, report, keeper)
         while loop.at.epoch < loop.epochs:
             loop.train_epoch()
             loop.finish_epoch(validation)
@@ -149,11 +144,12 @@ def train(
 class _Loop:
     """One training: its clock, and where it is."""
 
-    def __init__(self, steps: Steps, rate: Any, data: TrainingData, report: Report, keeper: Keeper) -> None:
-        self.steps, self.rate, self.data, self.report, self.keeper = steps, rate, data, report, keeper
+    def __init__(self, steps: Steps, schedule: Schedule, data: TrainingData, report: Report, keeper: Keeper) -> None:
+        self.steps, self.schedule, self.data, self.report, self.keeper = steps, schedule, data, report, keeper
         self.steps_per_epoch = data.recipe.steps_per_epoch(len(data.subset))
-        self.epochs = data.recipe.total_epochs(len(data.subset))
+        self.epochs = math.ceil(schedule.total_steps / self.steps_per_epoch)
         self.compiled: set[Hashable] = set()
+        self.begun: set[frozenset[int]] = set()  # sets of weights that this process has trained
         self.at: Progress = keeper.resume(steps)
         self.started = self.at.done
         self.recorder = Recorder()
@@ -163,6 +159,7 @@ class _Loop:
 
     def train_epoch(self) -> None:
         """Train on what is left of the epoch."""
+        self.steps.train_only(self._phase().trained)
         self.recorder.start()
         for block, pending in self._started():
             losses, correct = pending.result()
@@ -170,7 +167,7 @@ class _Loop:
             self._check_finite(losses)
             speed = self.images / self.seconds if self.seconds else 0.0
             mean = float(losses.mean())
-            self.report(Step(self.at.epoch + 1, self.epochs, self.at.step, self.steps_per_epoch, mean, speed))
+            self.report(Step(self.at.epoch + 1, self.epochs, self.at.step, self._last_step(), mean, speed))
             if self.keeper.is_due() and self.started == self.at.done:
                 self._save()
                 self.recorder.start()
@@ -185,8 +182,9 @@ class _Loop:
         blocks = self.data.epoch(
             self.at.epoch,
             self.steps.tuning.steps_per_block,
-            first_block=None if self.compiled else 1,
+            first_block=None if self._phase().trained in self.begun else 1,
             start=self.at.step,
+            stop=self._last_step(),
         )
         running: tuple[Block, Pending] | None = None
         for placed in prefetch(map(self.steps.place, blocks)):
@@ -204,6 +202,14 @@ class _Loop:
         if running:
             yield running
 
+    def _phase(self) -> Phase:
+        return self.schedule.phase(self.at.epoch)
+
+    def _last_step(self) -> int:
+        """Return how many steps this epoch has."""
+        before = self.at.epoch * self.steps_per_epoch
+        return min(self.steps_per_epoch, self.schedule.total_steps - before)
+
     def _is_new(self, block: Block) -> bool:
         return self.steps.compilation(block) not in self.compiled
 
@@ -217,6 +223,7 @@ class _Loop:
             self.seconds += seconds
             self.images += block.count
         self.compiled.add(self.steps.compilation(block))
+        self.begun.add(self._phase().trained)
         at.step += block.steps
         at.done += block.steps
         at.losses += float(losses.sum(dtype=np.float64)) * block.batch_size  # exact, however steps are grouped
@@ -228,6 +235,8 @@ class _Loop:
         """Score the validation images, report the epoch, and go on to the next."""
         at = self.at
         start = time.perf_counter()
+        if at.done == self.schedule.total_steps:
+            self.steps.settle()
         loss = None if validation is None else self._validate(validation)
         at.validation_seconds += time.perf_counter() - start
         ended = Epoch(
@@ -237,7 +246,7 @@ class _Loop:
             train_accuracy=at.correct / at.images,
             validation_loss=loss,
             validation_accuracy=at.validation_accuracy,
-            learning_rate=float(self.rate(at.done) if callable(self.rate) else self.rate),
+            learning_rate=float(self.schedule.rates[at.done - 1]),
             seconds=at.seconds,
             images_per_second=at.images / at.seconds,
         )
@@ -260,7 +269,7 @@ class _Loop:
         return loss
 
     def _save(self) -> None:
-        self.keeper.save(self.steps, self.at, self.epochs * self.steps_per_epoch)
+        self.keeper.save(self.steps, self.at, self.schedule.total_steps)
 
     def _check_finite(self, losses: Any) -> None:
         finite = np.isfinite(losses)
@@ -275,7 +284,7 @@ class _Loop:
         """Return what was measured."""
         at = self.at
         return Training(
-            epochs=self.epochs,
+            epochs=at.done / self.steps_per_epoch,
             steps=at.done,
             first_step_seconds=at.first_step_seconds,
             blocks=tuple(at.blocks),

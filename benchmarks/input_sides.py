@@ -19,6 +19,7 @@ from PIL import Image
 
 from bench.api import Split
 from bench.data import tfds
+from bench.data.augmentation import Allowed
 from bench.data.jpeg import JpegImages
 from bench.data.pipeline import TrainingData, prefetch
 from bench.data.splits import Subset
@@ -112,7 +113,7 @@ def bench_batches(task: Task) -> Iterator[np.ndarray]:
     split, recipe = task.split, resolve_recipe("standard", {"batch_size": task.batch_size})
     assert isinstance(split.images, JpegImages)
     repeated = np.arange(task.batches * task.batch_size) % len(split)  # one epoch, however few images there are
-    data = TrainingData(Subset(split, repeated), shape, recipe, flip=True, seed=0)
+    data = TrainingData(Subset(split, repeated), shape, recipe, Allowed(flip=True), seed=0)
     for block in prefetch(data.epoch(0, steps_per_block(recipe, shape, task.batches, on_gpu=False))):
         yield from block.inputs
 

@@ -11,29 +11,32 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from bench.data.augmentation import Allowed
 from bench.data.pipeline import TrainingData
 from bench.data.splits import everything
 from bench.plugins import discover, load_module
 from bench.recipes import resolve_recipe
 from tests.stepping import make_steps
-from tests.test_backends import EXACT, SHAPE, images_for, training_images
+from tests.test_backends import COMPARED, EXACT, SHAPE, images_for, training_images
 
 
 def main(folder):
     weights = folder / "weights.npz"
     given = dict(np.load(weights)) if weights.exists() else {}
     made, results = {}, {}
-    for name, plugin in sorted(discover("architecture").plugins.items()):
+    plugins = discover("architecture").plugins
+    for name, changes in COMPARED.items():
+        plugin = plugins[name]
         keras.utils.set_random_seed(0)
         side = max(SHAPE[0], plugin.info.min_size)
-        model = load_module(plugin).build((side, side, 3), 10, **plugin.parameters)
+        model = load_module(plugin).build((side, side, 3), 10, **{**plugin.parameters, **plugin.info.quick, **changes})
         if given:
             model.set_weights([given[f"{name}/{index}"] for index in range(len(model.weights))])
         made |= {f"{name}/{index}": value for index, value in enumerate(model.get_weights())}
         recipe = resolve_recipe("standard", EXACT)
         steps, _, _ = make_steps(model, recipe, total_steps=6)
         results[f"{name}/logits"] = steps.predict(images_for(side))
-        data = TrainingData(everything(training_images(side)), (side, side, 3), recipe, True, 0)
+        data = TrainingData(everything(training_images(side)), (side, side, 3), recipe, Allowed(flip=True), 0)
         blocks = list(data.epoch(0, 3))
         results[f"{name}/losses"] = np.concatenate([steps.train(steps.place(block)).result()[0] for block in blocks])
     if not given:

@@ -25,6 +25,7 @@ import pytest
 from bench.api import Split
 from bench.atomic import process_tag
 from bench.checkpoints import Keeper, Past, Progress, read, write
+from bench.data.augmentation import Allowed
 from bench.data.pipeline import TrainingData
 from bench.data.splits import everything
 from bench.data.tfds import load_jpegs
@@ -66,7 +67,7 @@ def data(count=60, **overrides):
     labels = np.arange(count) % 3
     images = np.random.default_rng(0).integers(0, 256, (count, *SHAPE), np.uint8)
     recipe = resolve_recipe("standard", {**EVERYTHING, **overrides})
-    return TrainingData(everything(Split(images, labels)), SHAPE, recipe, True, 0)
+    return TrainingData(everything(Split(images, labels)), SHAPE, recipe, Allowed(flip=True), 0)
 
 
 class Part:
@@ -76,7 +77,8 @@ class Part:
         self.source, self.stop, self.events = source, StopRequest(), []
         self.stop_after, self.seen = stop_after, 0
         self.model = build(seed)
-        self.steps, self.optimizer, self.rate = make_steps(self.model, source.recipe, total_steps=24, **options)
+        total = source.recipe.total_steps(len(source.subset))
+        self.steps, self.optimizer, self.schedule = make_steps(self.model, source.recipe, total_steps=total, **options)
         path = folder / "checkpoint.npz" if folder else None
         self.keeper = Keeper(path, "key", seconds, send=self.events.append, stop=self.stop)
         self.validation = everything(Split(source.subset.split.images[:20], np.arange(20) % 3)) if validate else None
@@ -88,7 +90,7 @@ class Part:
             self.stop.requested = True
 
     def run(self):
-        return train(self.steps, self.rate, self.source, self.validation, self.report, keeper=self.keeper)
+        return train(self.steps, self.schedule, self.source, self.validation, self.report, keeper=self.keeper)
 
     def of(self, kind):
         return [event for event in self.events if isinstance(event, kind)]
@@ -278,7 +280,7 @@ def test_so_does_an_epoch_of_stored_jpegs(tmp_path):
     jpegs.write(tmp_path, images, 10, 2)
     splits = load_jpegs("imagenet2012", tmp_path, lambda *_: None, (48, 48, 3), test="validation")
     recipe = resolve_recipe("standard", {**EVERYTHING, "batch_size": 10})
-    source = TrainingData(everything(splits.train), (48, 48, 3), recipe, True, 0)
+    source = TrainingData(everything(splits.train), (48, 48, 3), recipe, Allowed(flip=True), 0)
     whole = flat(source.epoch(1, 2))
     assert len(whole) == 5
     for start in (1, 4, 5):

@@ -13,6 +13,7 @@ from PIL import Image
 
 from bench.api import Split, Splits
 from bench.data import cache, network, tfds
+from bench.data.augmentation import Allowed
 from bench.data.cache import DataSource, find, open_splits, prepare
 from bench.data.images import check_splits, decode, gather
 from bench.data.pipeline import TrainingData, batches, prefetch
@@ -20,6 +21,8 @@ from bench.data.splits import divide, everything, held_out
 from bench.errors import DataError, PluginError
 from bench.plugins import discover
 from bench.recipes import resolve_recipe
+
+FLIPPED = Allowed(flip=True)
 
 
 def quiet(*_):
@@ -252,7 +255,7 @@ class TestPipeline:
     def data(self, seed=0, **overrides):
         plain = {"batch_size": 8, "crop_padding": 0.0, "flip": False, "drop_remainder": False, **overrides}
         return TrainingData(
-            everything(small_splits(count=43).train), (4, 4, 1), resolve_recipe("standard", plain), True, seed
+            everything(small_splits(count=43).train), (4, 4, 1), resolve_recipe("standard", plain), FLIPPED, seed
         )
 
     def flat(self, blocks):
@@ -283,13 +286,13 @@ class TestPipeline:
         subset = everything(Split(picture, np.zeros(64, np.int64)))
         recipe = resolve_recipe("standard", {"batch_size": 64, "crop_padding": 0.0})
         for allowed, expected in ((True, 2), (False, 1)):
-            block = next(TrainingData(subset, (4, 4, 1), recipe, allowed, 0).epoch(0, 1))
+            block = next(TrainingData(subset, (4, 4, 1), recipe, Allowed(flip=allowed), 0).epoch(0, 1))
             assert len({image.tobytes() for image in block.inputs[0]}) == expected
 
     def test_a_crop_shifts_each_image_on_its_own_by_at_most_the_padding(self):
         images = np.random.default_rng(0).integers(1, 256, (200, 8, 8, 3), np.uint8)
         recipe = resolve_recipe("standard", {"batch_size": 200, "flip": False, "crop_padding": 0.125})
-        data = TrainingData(everything(Split(images, np.arange(200))), (8, 8, 3), recipe, False, 0)
+        data = TrainingData(everything(Split(images, np.arange(200))), (8, 8, 3), recipe, Allowed(), 0)
         block = next(data.epoch(0, 1))
         images, cropped = images[block.labels[0]], block.inputs[0]
         shifts = set()
@@ -383,7 +386,7 @@ class TestTfds:
         message = str(error.value)
         assert "data set cifar10 is not on disk and cannot be downloaded: tried" in message
         assert "no answer within 1 s" in message
-        assert f"Copy its prepared folder to {tmp_path / 'cifar10'}" in message
+        assert f"Copy the folder that TFDS prepared into {tmp_path}" in message
         assert "--data-dir or TFDS_DATA_DIR. On disk there: mnist." in message
 
     def test_data_that_is_elsewhere_is_pointed_at(self, source, tmp_path, monkeypatch):

@@ -51,12 +51,29 @@ def test_two_devices_learn_as_one_does(by_devices, backend):
     assert one.trial_id != two.trial_id
 
 
+def test_jax_mixes_the_images_of_a_batch_on_two_devices(by_devices):
+    """XLA brings an image to the device that needs it."""
+    ended = by_devices("--set", "crop_padding=0.0", "flip=false", "mixup=0.3", "cutmix=1.0", epochs=2, backend="jax")
+    np.testing.assert_allclose(ended[2][1], ended[1][1], rtol=1e-3)
+
+
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_dropout_batch_norm_and_clipping_work_on_two_devices(by_devices, plugins, backend):
     (plugins / "architectures" / "all_of_it.py").write_text(ALL_OF_IT)
     (record, losses, _) = by_devices(arch="all_of_it", backend=backend, devices="2")[2]
     assert record.spec.recipe.clip_norm == 1.0
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("average", ["ema", "lookahead"])
+def test_two_devices_average_weights_as_one_does(by_devices, average, backend):
+    """Dense layers alone, so that there are no statistics of a device's share; and weights that are frozen at first."""
+    recipe = [f"average={average}", "average_decay=0.8", "average_every=2", "groups=[{match='head',from_epoch=1}]"]
+    ended = by_devices("--set", "crop_padding=0.0", "flip=false", *recipe, epochs=3, backend=backend)
+    (_, losses, logits), (_, losses_of_two, logits_of_two) = ended[1], ended[2]
+    np.testing.assert_allclose(losses_of_two, losses, rtol=1e-3)
+    np.testing.assert_allclose(logits_of_two, logits, rtol=1e-3, atol=1e-3)
 
 
 def test_speed_over_devices_has_a_table_of_its_own(by_devices, tmp_path):
@@ -71,6 +88,8 @@ def test_speed_over_devices_has_a_table_of_its_own(by_devices, tmp_path):
     [
         (["--devices", "3"], "a batch of 16 cannot be shared out evenly over 3 devices"),
         (["--devices", "2", "--set", "drop_remainder=false"], "the last batch of an epoch"),
+        (["--devices", "2", "--set", "mixup=0.2"], "mixup and cutmix mix images of a whole batch"),
+        (["--devices", "2", "--set", "cutmix=1.0"], "on TensorFlow they need --devices 1"),
         (["--devices", "0"], "expected a whole number of at least 1"),
         (["--devices", "2", "--backend", "torch"], "PyTorch trains on one device here"),
     ],

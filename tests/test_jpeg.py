@@ -1,5 +1,6 @@
 """Images stored as JPEG: index, views, pixels, training and errors, on made data in TFDS's imagenet2012 layout."""
 
+import dataclasses
 import gc
 import importlib.util
 import io
@@ -17,9 +18,10 @@ from scipy import stats
 
 from bench.api import Split
 from bench.data import tfds
+from bench.data.augmentation import Allowed
 from bench.data.cache import DataSource, find, open_splits, prepare
 from bench.data.images import gather
-from bench.data.jpeg import centre_boxes, centre_views, draw_views, random_boxes
+from bench.data.jpeg import LEAST_AREA, Views, centre_boxes, centre_views, draw_boxes, random_boxes
 from bench.data.pipeline import TrainingData, batches
 from bench.data.splits import Subset, everything
 from bench.data.views import decode_views
@@ -300,10 +302,16 @@ def reference(encoded, box, shape):
     return np.floor(resized(part, shape) + 0.5)
 
 
+def draw_views(images, positions, shape, random, flip=True):
+    """Draw views as training does."""
+    boxes = draw_boxes(images, positions, shape, random, LEAST_AREA)
+    return Views(positions, boxes, random.random(len(positions)) < (0.5 if flip else 0))
+
+
 class TestPixels:
     @pytest.mark.parametrize("shape", [(224, 224, 3), (96, 128, 3), (64, 64, 3), (24, 32, 3)])
     def test_views_agree_with_decoding_cutting_and_resizing_one_after_another(self, images, shape):
-        views = draw_views(images, plain(images, 40), shape, np.random.default_rng(1), crop=True, flip=True)
+        views = draw_views(images, plain(images, 40), shape, np.random.default_rng(1))
         pixels = pixels_of(images, views, shape)
         assert 0 < views.flipped.sum() < len(views)
         for made, place, box, flipped in zip(pixels, views.positions, views.boxes, views.flipped, strict=True):
@@ -315,7 +323,7 @@ class TestPixels:
 
     def test_shrinking_does_not_alias(self, images):
         """Pillow's own antialiased resize is a slightly softer filter; point-sampled bilinear is three times as far."""
-        views = draw_views(images, plain(images, 60), (224, 224, 3), np.random.default_rng(2), crop=True, flip=False)
+        views = draw_views(images, plain(images, 60), (224, 224, 3), np.random.default_rng(2), flip=False)
         difference = []
         for made, place, (top, left, height, width) in zip(
             pixels_of(images, views, (224, 224, 3)), views.positions, views.boxes.tolist(), strict=True
@@ -341,7 +349,7 @@ class TestPixels:
 
     def test_pixels_depend_on_neither_threads_nor_neighbours(self, images):
         places = np.concatenate([plain(images, 70), [position(images, name) for name in ODD]])
-        views = draw_views(images, places, SHAPE, np.random.default_rng(3), crop=True, flip=True)
+        views = draw_views(images, places, SHAPE, np.random.default_rng(3))
         together = pixels_of(images, views, SHAPE, threads=1)
         np.testing.assert_array_equal(together, pixels_of(images, views, SHAPE, threads=5))
         one_by_one = np.concatenate(list(decode_views(images, views.parts(1), 1, SHAPE)))
@@ -362,7 +370,7 @@ class TestTraining:
     def data(self, splits, seed=0, indices=None, flip=True, **overrides):
         changed = {"batch_size": 64, "drop_remainder": False, **overrides}
         subset = Subset(splits.train, np.arange(300) if indices is None else indices)
-        return TrainingData(subset, SHAPE, resolve_recipe("standard", changed), flip, seed)
+        return TrainingData(subset, SHAPE, resolve_recipe("standard", changed), Allowed(flip=flip), seed)
 
     def flat(self, blocks):
         blocks = list(blocks)
@@ -374,7 +382,11 @@ class TestTraining:
         seen, labels = self.flat(data.epoch(2, 3))
         numbers = np.arange(TRAIN, dtype=np.uint32).view(np.uint8).reshape(TRAIN, 1, 1, 4)
         others = TrainingData(
-            Subset(Split(numbers, splits.train.labels), data.subset.indices), (1, 1, 4), data.recipe, False, data.seed
+            Subset(Split(numbers, splits.train.labels), data.subset.indices),
+            (1, 1, 4),
+            data.recipe,
+            Allowed(),
+            data.seed,
         )
         order = np.concatenate([block.inputs.reshape(-1, 4) for block in others.epoch(2, 3)]).view(np.uint32)[:, 0]
         assert sorted(order) == list(range(300)) != order.tolist()
@@ -405,6 +417,29 @@ class TestTraining:
             seen = {image.tobytes() for image in self.flat(data.epoch(0, 2))[0]}
             assert len(seen) == expected
             assert seen <= {centre.tobytes(), centre[:, ::-1].tobytes()}
+
+    def test_a_random_crops_least_area_is_that_of_parts(self, splits):
+        """With `crop_padding` alone it is 8 %."""
+        usual, labels = self.flat(self.data(splits, crop_padding=0.125).epoch(0, 2))
+        for keys in ({"crop_padding": 0.0, "resized_crop": 0.08}, {"crop_padding": 0.5}):
+            np.testing.assert_array_equal(self.flat(self.data(splits, **keys).epoch(0, 2))[0], usual)
+        large, _ = self.flat(self.data(splits, resized_crop=0.9).epoch(0, 2))
+        assert not np.array_equal(large, usual)
+        centred, same = self.flat(self.data(splits, crop_padding=0.0).epoch(0, 2))
+        np.testing.assert_array_equal(labels, same)
+        assert not np.array_equal(centred, large)
+
+    def test_decoded_images_are_augmented_as_arrays_are(self, splits):
+        """The same draws on the same pixels, once as stored images and once as an array of them."""
+        keys = {"crop_padding": 0.0, "rand_augment": 2, "cutout": 0.25, "flip_alternates": True, "mixup": 1.0}
+        stored = self.data(splits, **keys)
+        decoded = Split(gather(splits.train.images, stored.subset.indices, SHAPE), splits.train.labels[:300])
+        array = dataclasses.replace(stored, subset=everything(decoded))
+        plain, _ = self.flat(self.data(splits, crop_padding=0.0, flip=False).epoch(1, 2))
+        assert not np.array_equal(self.flat(stored.epoch(1, 2))[0], plain)
+        for one, other in zip(stored.epoch(1, 2), array.epoch(1, 2), strict=True):
+            np.testing.assert_array_equal(one.inputs, other.inputs)
+            np.testing.assert_array_equal(one.mix.share, other.mix.share)
 
     def test_each_epoch_crops_anew(self, splits):
         data = self.data(splits, indices=np.full(50, 5), flip=False)

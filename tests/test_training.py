@@ -8,13 +8,17 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 from bench.api import Split
-from bench.backends.interface import cross_entropy, decayed_variables
+from bench.backends.interface import cross_entropy
+from bench.data.augmentation import Allowed
 from bench.data.pipeline import Block, TrainingData
 from bench.data.splits import everything
 from bench.errors import DivergedError
 from bench.events import Epoch, Step
+from bench.groups import resolve_groups
+from bench.optimizers import build_optimizer
 from bench.recipes import resolve_recipe
-from bench.training import build_optimizer, learning_rate, skipped_steps, steps_per_block, train
+from bench.schedules import rates
+from bench.training import skipped_steps, steps_per_block, train
 from tests.stepping import make_steps
 
 SHAPE = (4, 4, 1)
@@ -35,13 +39,17 @@ def data(count=44, seed=0, **overrides):
     if overrides.get("optimizer") == "sgd":
         overrides = {"weight_decay": 0.0, **overrides}
     recipe = resolve_recipe("standard", {**PLAIN, **overrides})
-    return TrainingData(everything(Split(images, labels)), SHAPE, recipe, False, seed)
+    return TrainingData(everything(Split(images, labels)), SHAPE, recipe, Allowed(), seed)
+
+
+def length(source):
+    return source.recipe.total_steps(len(source.subset))
 
 
 def trained(model, training_data, validation=None, **options):
-    steps, _, rate = make_steps(model, training_data.recipe, **options)
+    steps, _, schedule = make_steps(model, training_data.recipe, total_steps=length(training_data), **options)
     events = []
-    result = train(steps, rate, training_data, validation, events.append)
+    result = train(steps, schedule, training_data, validation, events.append)
     steps.finish()
     return result, events
 
@@ -112,14 +120,14 @@ def test_adamw_decays_matrices_by_rate_times_decay_and_leaves_biases_alone():
 
 def test_the_cosine_schedule_warms_up_and_ends_at_zero():
     recipe = resolve_recipe("standard", {"learning_rate": 0.2, "warmup": 0.1, "schedule": "cosine"})
-    rate = learning_rate(recipe, 100)
-    assert [round(float(rate(step)), 4) for step in (0, 5, 10, 55, 100)] == [0.0, 0.1, 0.2, 0.1, 0.0]
+    table = rates(recipe, 100)
+    assert [round(float(table[step]), 4) for step in (0, 5, 10, 55, 99)] == [0.0, 0.1, 0.2, 0.1, 0.0001]
 
 
 def test_a_constant_schedule_may_warm_up_too():
     recipe = resolve_recipe("standard", {"learning_rate": 0.2, "warmup": 0.1, "schedule": "constant"})
-    rate = learning_rate(recipe, 100)
-    assert [round(float(rate(step)), 4) for step in (0, 5, 10, 55, 100)] == [0.0, 0.1, 0.2, 0.2, 0.2]
+    table = rates(recipe, 100)
+    assert [round(float(table[step]), 4) for step in (0, 5, 10, 55, 99)] == [0.0, 0.1, 0.2, 0.2, 0.2]
 
 
 def test_mixed_float16_scales_the_loss_and_bfloat16_does_not():
@@ -195,9 +203,9 @@ def test_the_steps_of_a_block_fit_batch_epoch_and_memory(batch, shape, per_epoch
 def test_a_loss_that_is_no_number_names_epoch_and_step():
     source = data(epochs=2, optimizer="sgd", learning_rate=1e38)
     seen = []
-    steps, _, rate = make_steps(net(), source.recipe, steps_per_block=1)
+    steps, _, schedule = make_steps(net(), source.recipe, total_steps=length(source), steps_per_block=1)
     with pytest.raises(DivergedError, match=r"the training loss became (nan|inf) in epoch 1, step [2-5]\."):
-        train(steps, rate, source, None, seen.append)
+        train(steps, schedule, source, None, seen.append)
     assert not any(isinstance(event, Epoch) for event in seen)
 
 
@@ -214,8 +222,10 @@ def test_mixed_float16_trains_and_counts_the_steps_it_skips():
     keras.config.set_dtype_policy("mixed_float16")
     try:
         source, model, events = data(epochs=20, l2=1e-4), net(), []
-        steps, optimizer, rate = make_steps(model, source.recipe, precision="mixed_float16")
-        result = train(steps, rate, source, None, events.append)
+        steps, optimizer, schedule = make_steps(
+            model, source.recipe, total_steps=length(source), precision="mixed_float16"
+        )
+        result = train(steps, schedule, source, None, events.append)
         steps.finish()
     finally:
         keras.config.set_dtype_policy("float32")
@@ -230,5 +240,6 @@ def test_attention_biases_are_not_decayed():
     inputs = keras.Input((5, 8))
     outputs = keras.layers.MultiHeadAttention(2, 4)(inputs, inputs)
     model = keras.Model(inputs, keras.layers.LayerNormalization()(outputs))
-    assert {variable.name for variable in decayed_variables(model)} == {"kernel"}
+    decayed = {each.path.rpartition("/")[2] for each in resolve_groups((), model) if each.decay}
+    assert decayed == {"kernel"}
     assert any(variable.name == "bias" and len(variable.shape) == 2 for variable in model.trainable_variables)

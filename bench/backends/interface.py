@@ -6,7 +6,7 @@ The shared functions are `keras.ops`, so that one text runs on all backends, ins
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -23,7 +23,6 @@ from bench.data.pipeline import Block, Resident
 from bench.environment import Device
 
 Array = npt.NDArray[Any]
-NEVER_DECAYED = {"bias", "gamma", "beta"}
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,50 @@ class Normalization:
 
 @dataclass(frozen=True)
 class Objective:
-    """What training minimises: smoothed cross-entropy, plus l2/2 times the squared norm of kernels and matrices."""
+    """What training minimises: smoothed cross-entropy, plus l2/2 times the squared norms of weights.
+
+    `decay` says how strongly that acts on each trainable variable; an empty one means not at all.
+    """
 
     label_smoothing: float = 0.0
     l2: float = 0.0
+    decay: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """A moving average of the weights, brought up to date every so many steps.
+
+    Attributes:
+        kind: `ema`: training goes on beside it; `lookahead`: training goes on from it.
+        every: steps from one update to the next.
+        decay: what an update keeps of the average; of `lookahead` at the end.
+        total_steps: of the training.
+
+    """
+
+    kind: str
+    every: int
+    decay: float
+    total_steps: int
+
+    def keeps(self, step: Any) -> Any:
+        """Return what the update after that step (int32, from 1) keeps of the average, float32.
+
+        An `ema` begins with less, so that the first weights are forgotten: (1+n)/(10+n) at the n-th update, as
+        TensorFlow's ExponentialMovingAverage does. `lookahead` grows with the third power (Jordan 2024, listing 4).
+        """
+        if self.kind == "lookahead":
+            done = ops.minimum(ops.cast(step, "float32") / self.total_steps, 1.0)  # its speed is measured with more
+            return self.decay * ops.power(done, 3)
+        updates = ops.cast(step // self.every, "float32")
+        return ops.minimum(self.decay, (1 + updates) / (10 + updates))
+
+    def updated(self, averages: list[Any], weights: list[Any], step: Any) -> tuple[list[Any], list[Any]]:
+        """Return averages and weights as they are after the update at that step."""
+        keeps = self.keeps(step)
+        new = [keeps * old + (1 - keeps) * each for old, each in zip(averages, weights, strict=True)]
+        return new, new if self.kind == "lookahead" else weights
 
 
 @dataclass(frozen=True)
@@ -53,6 +92,7 @@ class Task:
     normalization: Normalization
     objective: Objective
     resident: Resident | None = None
+    averaging: Averaging | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +139,12 @@ class Steps(Protocol):
 
     def train(self, placed: Placed) -> Pending:
         """Start training on a block; where the device works by itself, this returns before it is done."""
+
+    def train_only(self, trained: frozenset[int]) -> None:
+        """From now on train only those of the model's trainable variables; another set is compiled anew."""
+
+    def settle(self) -> None:
+        """Let the average of the weights take their place, where there is one."""
 
     def predict(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return logits float32 (batch, classes) of uint8 (batch, H, W, C), on the host."""
@@ -201,80 +247,41 @@ def check_fits(arrays: Mapping[str, Array], own: Iterable[tuple[str, Array]]) ->
             raise ValueError(f"{name} is {given.get(name, 'absent')} in it, and {due.get(name, 'absent')} in the model")
 
 
-class Pictures:
-    """Makes a step's images of what a block brings; its constants are on the device."""
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        row = (task.shape[1], task.shape[2])  # a whole row: TensorFlow is slow at repeating as little as three numbers
-        self.scale = ops.convert_to_tensor(np.broadcast_to(np.array(task.normalization.scale, np.float32), row))
-        self.offset = ops.convert_to_tensor(np.broadcast_to(np.array(task.normalization.offset, np.float32), row))
-
-    def __call__(self, resident: Any, inputs: Any) -> Any:
-        """Return a step's images, normalised: float32 (batch, H, W, C).
-
-        Args:
-            resident: all training images uint8 (N, H, W, C) on the device, or None.
-            inputs: a step's images uint8 (batch, H, W, C), or, with resident images, its draws (see `Draw`).
-
-        """
-        images = inputs if resident is None else drawn(resident, self.task, inputs)
-        return ops.cast(images, "float32") * self.scale + self.offset
-
-
-def drawn(resident: Any, task: Task, draw: Any) -> Any:
-    """Return resident images, shifted with zeros moving in, and mirrored: uint8 (batch, H, W, C).
-
-    `bench.data.pipeline.augment` does the same on the host, to the bit. `draw` holds a step's four arrays of a `Draw`.
-    """
-    indices, top, left, flipped = draw
-    images = ops.take(resident, indices, axis=0)
-    height, width, _ = task.shape
-    columns = ops.arange(width, dtype="int32")[None]
-    columns = ops.where(flipped[:, None], width - 1 - columns, columns)
-    images = _shifted(images, ops.arange(height, dtype="int32")[None] + top[:, None], axis=1)
-    return _shifted(images, columns + left[:, None], axis=2)
-
-
-def _shifted(images: Any, wanted: Any, axis: int) -> Any:
-    """Take rows (axis 1) or columns (axis 2) at the wanted positions, zeros where there are none."""
-    size = images.shape[axis]
-    inside = ops.logical_and(wanted >= 0, wanted < size)
-    form = (-1, wanted.shape[1], 1, 1) if axis == 1 else (-1, 1, wanted.shape[1], 1)
-    position = ops.reshape(ops.clip(wanted, 0, size - 1), form)
-    taken = ops.take_along_axis(images, position, axis=axis)
-    return ops.where(ops.reshape(inside, form), taken, ops.zeros_like(taken))
-
-
 def cross_entropy(logits: Any, labels: Any, smoothing: float) -> Any:
-    """Return the mean cross-entropy of float32 logits (batch, classes) with labels int32 (batch,).
+    """Return the mean cross-entropy of float32 logits (batch, classes) with labels int32 (batch,)."""
+    return ops.mean(cross_entropies(logits, labels, smoothing))
+
+
+def cross_entropies(logits: Any, labels: Any, smoothing: float) -> Any:
+    """Return each image's cross-entropy (batch,).
 
     With smoothing s, the target is (1-s) on the label plus s/classes everywhere (Szegedy et al. 2016, section 7).
     """
     hard = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
     if not smoothing:
-        return ops.mean(hard)
+        return hard
     uniform = -ops.mean(ops.log_softmax(logits, axis=-1), axis=-1)
-    return ops.mean((1 - smoothing) * hard + smoothing * uniform)
+    return (1 - smoothing) * hard + smoothing * uniform
 
 
-def penalty(variables: list[Any], l2: float) -> Any:
-    """Return l2/2 times the squared norm of the variables, float32."""
-    return sum((0.5 * l2 * ops.sum(ops.square(ops.cast(each, "float32"))) for each in variables), start=0.0)
+def penalty(variables: Sequence[Any], objective: Objective) -> Any:
+    """Return l2/2 times the squared norms of the trainable variables, each times its decay; float32.
+
+    So the gradient is l2 times decay times the variable, which published SGD recipes call weight decay.
+    """
+    if not objective.l2:
+        return 0.0
+    pairs = [(decay, each) for decay, each in zip(objective.decay, variables, strict=True) if decay]
+    norms = (decay * ops.sum(ops.square(ops.cast(each, "float32"))) for decay, each in pairs)
+    return 0.5 * objective.l2 * sum(norms, start=0.0)
+
+
+def averaged_variables(model: keras.Model) -> list[Any]:
+    """Return what is averaged: the trainable variables, and after them the moving statistics."""
+    others = [each for each in model.non_trainable_variables if each.dtype.startswith(("float", "bfloat"))]
+    return [*model.trainable_variables, *others]
 
 
 def count_correct(logits: Any, labels: Any) -> Any:
     """Return how many labels have the highest logit, int32."""
     return ops.sum(ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), labels), "int32"))
-
-
-def decayed_variables(model: keras.Model) -> list[Any]:
-    """Return the trainable kernels and matrices, which are decayed; biases and normalisation scales are not.
-
-    Names count beside shapes, since an attention layer's biases are matrices.
-    """
-    return [
-        variable
-        for variable in model.trainable_variables
-        if len(variable.shape) >= 2 and variable.name not in NEVER_DECAYED
-    ]

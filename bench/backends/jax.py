@@ -23,23 +23,27 @@ import numpy.typing as npt
 
 from bench.backends.interface import (
     Array,
-    Pictures,
+    Averaging,
     Placed,
     Task,
     Tuning,
     assign,
+    averaged_variables,
     check_fits,
     count_correct,
-    cross_entropy,
-    decayed_variables,
     global_seeds,
     named,
     penalty,
     stored,
 )
-from bench.data.pipeline import Block, Draw
+from bench.backends.pictures import Pictures, step_loss
+from bench.data.draws import Draw
+from bench.data.pipeline import Block
 from bench.environment import Device, usable_cores
 from bench.errors import BackendError
+from bench.optimizers import train_only
+
+GROUPS = ("trainable", "others", "optimizer", "averages")  # of what a training changes
 
 
 def prepare_process(device: Device, devices: int = 1) -> None:
@@ -118,22 +122,26 @@ class JaxSteps:
     def __init__(self, model: keras.Model, optimizer: Any, task: Task, tuning: Tuning) -> None:
         self.model, self.optimizer, self.task, self.tuning = model, optimizer, task, tuning
         self.pictures = Pictures(task)
-        penalized = {id(variable) for variable in decayed_variables(model)} if task.objective.l2 else set()
-        self.penalized = [index for index, each in enumerate(model.trainable_variables) if id(each) in penalized]
+        self.trained = frozenset(range(len(model.trainable_variables)))
         optimizer.build(model.trainable_variables)
         self.mesh = _mesh()
         self.resident = None if task.resident is None else self._on_all(jnp.asarray(task.resident.images))
         self.state = tuple(  # copies, to donate
             [self._on_all(jnp.array(each.value)) for each in part] for part in self._variables()
         )
+        others = {id(each) for each in averaged_variables(model)}
+        self.statistics = [n for n, each in enumerate(model.non_trainable_variables) if id(each) in others]
+        averages = [jnp.array(each) for each in self._averaged(self.state)] + [jnp.zeros((), jnp.int32)]
+        self.state = *self.state, (list(map(self._on_all, averages)) if task.averaging else [])
         self.traces = 0
-        self.one = jax.jit(self._one, donate_argnums=0)
-        self.many = jax.jit(self._many, donate_argnums=0)
+        self.compiled: dict[frozenset[int], tuple[Any, Any]] = {}
+        self._compile()
         self.infer = jax.jit(self._infer)
 
     def place(self, block: Block) -> Placed:
         """Bring a block to the device: whole for a scan, else a step at a time."""
-        inputs = block.inputs.arrays() if isinstance(block.inputs, Draw) else block.inputs
+        images = block.inputs.arrays() if isinstance(block.inputs, Draw) else block.inputs
+        inputs = images, block.mix.arrays() if block.mix else ()
         if self._scans(block):
             share = functools.partial(self._share_out, axis=1)
             return Placed(block, jax.tree.map(share, inputs), share(block.labels))
@@ -152,13 +160,26 @@ class JaxSteps:
             pending.correct.append(right)
         return pending
 
+    def train_only(self, trained: frozenset[int]) -> None:
+        """From now on train only those variables; another set is compiled anew."""
+        if trained != self.trained:
+            self.trained = trained
+            train_only(self.optimizer, trained)
+            self._compile()
+
+    def settle(self) -> None:
+        """Let the average of the weights take their place, where there is one."""
+        *_, optimizer, averages = self.state
+        if averages:
+            self.state = *self._with_averaged(self.state, list(map(jnp.array, averages[:-1]))), optimizer, averages
+
     def predict(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return logits float32 (batch, classes), on the host."""
         return np.asarray(self.infer(self.state[:2], images))
 
     def compilation(self, block: Block) -> Hashable:
-        """Return the batch size, and whether steps are scanned over, and how many."""
-        return block.batch_size, block.steps if self._scans(block) else 1
+        """Return what is trained, the batch size, and whether steps are scanned over, and how many."""
+        return self.trained, block.batch_size, block.steps if self._scans(block) else 1
 
     def compilations(self) -> int:
         """Return how often the training functions were traced, and so compiled."""
@@ -166,24 +187,22 @@ class JaxSteps:
 
     def finish(self) -> None:
         """Bring what was trained back into the model's and the optimizer's variables."""
-        for variables, values in zip(self._variables(), self.state, strict=True):
+        for variables, values in zip(self._variables(), self.state[:3], strict=True):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
 
     def snapshot(self) -> Iterator[tuple[str, Array]]:
         """Yield all that training changes, by name; of copies, since views of the state would forbid to donate it."""
-        trainable, others, optimizer = self.state
-        state = named(trainable=trainable, others=others, optimizer=optimizer, seeds=global_seeds())
+        state = named(**dict(zip(GROUPS, self.state, strict=True)), seeds=global_seeds())
         return ((name, stored(jnp.array(each))) for name, each in state.items())
 
     def restore(self, arrays: Mapping[str, Array]) -> None:
         """Take what `snapshot` gave."""
         seeds = global_seeds(create="seeds.0" in arrays)
         check_fits(arrays, self.snapshot())
-        groups = ("trainable", "others", "optimizer")
         self.state = tuple(
             [jnp.array(arrays[name].view(each.dtype)) for name, each in named(**{group: part}).items()]
-            for group, part in zip(groups, self.state, strict=True)
+            for group, part in zip(GROUPS, self.state, strict=True)
         )
         self.state = jax.tree.map(self._on_all, self.state)
         for name, variable in named(seeds=seeds).items():
@@ -191,6 +210,24 @@ class JaxSteps:
 
     def _variables(self) -> tuple[list[Any], list[Any], list[Any]]:
         return self.model.trainable_variables, self.model.non_trainable_variables, self.optimizer.variables
+
+    def _compile(self) -> None:
+        """Take the functions that train what is trained now; new ones, unless they are there from before."""
+        if self.trained not in self.compiled:
+            one, many = (functools.partial(each) for each in (self._one, self._many))  # equal methods share traces
+            self.compiled[self.trained] = jax.jit(one, donate_argnums=0), jax.jit(many, donate_argnums=0)
+        self.one, self.many = self.compiled[self.trained]
+
+    def _averaged(self, state: Any) -> list[Any]:
+        """Return the part of a state that is averaged: weights, and after them moving statistics."""
+        trainable, others, *_ = state
+        return [*trainable, *(others[index] for index in self.statistics)]
+
+    def _with_averaged(self, state: Any, values: list[Any]) -> tuple[list[Any], list[Any]]:
+        """Return weights and other variables with those values in place of what is averaged."""
+        trainable, others, *_ = state
+        statistics = dict(zip(self.statistics, values[len(trainable) :], strict=True))
+        return values[: len(trainable)], [statistics.get(index, each) for index, each in enumerate(others)]
 
     def _share_out(self, array: npt.NDArray[Any], axis: int = 0) -> Any:
         """Return an array on the devices, its axis of images shared out over them."""
@@ -215,29 +252,45 @@ class JaxSteps:
         return jax.lax.scan(lambda carry, batch: self._step(carry, resident, batch), state, (inputs, labels))
 
     def _step(self, state: Any, resident: Any, batch: Any) -> Any:
-        trainable, others, optimizer = state
+        trainable, others, optimizer, averages = state
         losses = functools.partial(self._losses, resident=resident, batch=batch)
         gradients, (loss, correct, others) = jax.grad(losses, has_aux=True)(trainable, others, optimizer)
+        gradients = [  # of frozen weights none, so that XLA computes none
+            each if number in self.trained else jnp.zeros_like(each) for number, each in enumerate(gradients)
+        ]
         trainable, optimizer = self.optimizer.stateless_apply(optimizer, gradients, trainable)
-        state = trainable, others, optimizer
+        state = trainable, others, optimizer, averages
+        if self.task.averaging:
+            state = self._average(state, self.task.averaging)
         if self.mesh is not None:  # else XLA might leave a part of it on each device
             state = jax.lax.with_sharding_constraint(state, jax.NamedSharding(self.mesh, jax.P()))
         return state, (loss, correct)
 
+    def _average(self, state: Any, averaging: Averaging) -> Any:
+        *averages, step = state[3]
+        step = step + 1
+
+        def update(averages: list[Any], weights: list[Any]) -> Any:
+            return averaging.updated(averages, weights, step)
+
+        due = step % averaging.every == 0
+        averages, weights = jax.lax.cond(due, update, lambda *same: same, averages, self._averaged(state))
+        return *self._with_averaged(state, weights), state[2], [*averages, step]
+
     def _losses(self, trainable: Any, others: Any, optimizer: Any, resident: Any, batch: Any) -> Any:
-        inputs, labels = batch
-        images = self.pictures(resident, inputs)
+        (inputs, mix), labels = batch
+        images = self.pictures(resident, inputs, mix)
         outputs, others, extra = self.model.stateless_call(trainable, others, images, training=True, return_losses=True)
         logits = outputs.astype(jnp.float32)
-        loss = cross_entropy(logits, labels, self.task.objective.label_smoothing)
+        loss = step_loss(logits, labels, mix, self.task.objective.label_smoothing)
         total = loss + sum((each.astype(jnp.float32) for each in extra), start=0.0)
-        total = total + penalty([trainable[index] for index in self.penalized], self.task.objective.l2)
+        total = total + penalty(trainable, self.task.objective)
         with keras.StatelessScope(state_mapping=list(zip(self.optimizer.variables, optimizer, strict=True))):
             scaled = self.optimizer.scale_loss(total)
         return scaled, (loss, count_correct(logits, labels), others)
 
     def _infer(self, weights: Any, images: Any) -> Any:
-        outputs, _ = self.model.stateless_call(*weights, self.pictures(None, images), training=False)
+        outputs, _ = self.model.stateless_call(*weights, self.pictures(None, images, ()), training=False)
         return outputs.astype(jnp.float32)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,23 +15,25 @@ import tensorflow as tf
 
 from bench.backends.interface import (
     Array,
-    Pictures,
+    Averaging,
     Placed,
     Task,
     Tuning,
     assign,
+    averaged_variables,
     check_fits,
     count_correct,
-    cross_entropy,
-    decayed_variables,
     global_seeds,
     named,
     penalty,
     stored,
 )
-from bench.data.pipeline import Block, Draw
+from bench.backends.pictures import Pictures, step_loss
+from bench.data.draws import Draw
+from bench.data.pipeline import Block
 from bench.environment import Device, usable_cores
 from bench.errors import BackendError
+from bench.optimizers import train_only
 
 
 def prepare_process(device: Device, devices: int = 1) -> None:
@@ -109,6 +112,14 @@ class TensorFlowPending:
         return self.losses.numpy(), int(self.correct.numpy().sum())
 
 
+@dataclass
+class _Compiled:
+    """What trains one set of weights: the function of a step, and of a block, once a block has shown what it takes."""
+
+    step: Callable[..., Any]
+    function: Any = None
+
+
 class TensorFlowSteps:
     """The functions of one model: `train` over a block of any number of steps, `infer` over a batch of any size."""
 
@@ -116,37 +127,60 @@ class TensorFlowSteps:
         self.model, self.optimizer, self.task, self.tuning = model, optimizer, task, tuning
         self.pictures = Pictures(task)
         self.variables = model.trainable_variables
-        self.penalized = decayed_variables(model) if task.objective.l2 else []
+        self.trained = frozenset(range(len(self.variables)))
+        self.compiled: dict[frozenset[int], _Compiled] = {}
         optimizer.build(self.variables)
+        self.averaged = averaged_variables(model) if task.averaging else []
+        self.averages = [tf.Variable(tf.cast(each, tf.float32)) for each in self.averaged]
+        self.count = tf.Variable(0, dtype=tf.int64)  # TensorFlow keeps an int32 off the GPU, where XLA needs it
         self.strategy: Any = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
         if self.strategy:
             _sum_before_clipping(optimizer)
         self.resident = None if task.resident is None else tf.constant(task.resident.images)
-        self.step = self._step_of_all if self.strategy else _function(self._step, jit_compile=tuning.jit_compile)
-        self.function = _function(self._train, input_signature=self._signature())
+        self._compile()
         spec = tf.TensorSpec((None, *task.shape), tf.uint8)
         self.infer = _function(self._infer, input_signature=(spec,), jit_compile=tuning.jit_compile)
 
     def place(self, block: Block) -> Placed:
         """Bring a block to the device."""
         inputs = block.inputs.arrays() if isinstance(block.inputs, Draw) else block.inputs
-        return Placed(block, tf.nest.map_structure(tf.convert_to_tensor, inputs), tf.convert_to_tensor(block.labels))
+        both = inputs, block.mix.arrays() if block.mix else ()
+        return Placed(block, tf.nest.map_structure(tf.convert_to_tensor, both), tf.convert_to_tensor(block.labels))
 
     def train(self, placed: Placed) -> TensorFlowPending:
         """Start training on a block."""
-        return TensorFlowPending(*self.function(placed.inputs, placed.labels))
+        compiled = self.compiled[self.trained]
+        if compiled.function is None:  # of any number of steps, and of images in each
+            specs = tf.nest.map_structure(
+                lambda each: tf.TensorSpec((None, None, *each.shape[2:]), each.dtype), (placed.inputs, placed.labels)
+            )
+            compiled.function = _function(functools.partial(self._train, compiled.step), input_signature=specs)
+        return TensorFlowPending(*compiled.function(placed.inputs, placed.labels))
+
+    def train_only(self, trained: frozenset[int]) -> None:
+        """From now on train only those variables; another set is traced anew."""
+        if trained != self.trained:
+            self.trained = trained
+            train_only(self.optimizer, trained)
+            self._compile()
+
+    def settle(self) -> None:
+        """Let the average of the weights take their place, where there is one."""
+        for variable, average in zip(self.averaged, self.averages, strict=True):
+            variable.assign(average)
 
     def predict(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return logits float32 (batch, classes), on the host."""
         return np.asarray(self.infer(images).numpy())
 
     def compilation(self, block: Block) -> Hashable:
-        """Return the batch size under XLA; without it, one trace serves all."""
-        return block.batch_size if self.tuning.jit_compile else None
+        """Return what is trained, and the batch size under XLA; without it, one trace serves all sizes."""
+        return self.trained, block.batch_size if self.tuning.jit_compile else None
 
     def compilations(self) -> int:
         """Return how often the training function was traced."""
-        return int(self.function.experimental_get_tracing_count())
+        functions = [each.function for each in self.compiled.values() if each.function]
+        return sum(int(each.experimental_get_tracing_count()) for each in functions)
 
     def finish(self) -> None:
         """Do nothing: variables are trained in place."""
@@ -163,19 +197,23 @@ class TensorFlowSteps:
             assign(variable, arrays[name])
 
     def _state(self) -> dict[str, Any]:
-        return named(model=self.model.variables, optimizer=self.optimizer.variables, seeds=global_seeds())
+        averages = [*self.averages, self.count] if self.averages else []
+        return named(
+            model=self.model.variables, optimizer=self.optimizer.variables, averages=averages, seeds=global_seeds()
+        )
 
-    def _signature(self) -> tuple[Any, Any]:
-        labels = tf.TensorSpec((None, None), tf.int32)
-        if self.task.resident is None:
-            return tf.TensorSpec((None, None, *self.task.shape), tf.uint8), labels
-        return (labels, labels, labels, tf.TensorSpec((None, None), tf.bool)), labels
+    def _compile(self) -> None:
+        """Make the functions that train what is trained now, unless they are there from before."""
+        if self.trained not in self.compiled:
+            self.compiled[self.trained] = _Compiled(
+                self._step_of_all if self.strategy else _function(self._only_step, jit_compile=self.tuning.jit_compile)
+            )
 
-    def _train(self, inputs: Any, labels: Any) -> tuple[Any, Any]:
+    def _train(self, step: Callable[..., Any], inputs: Any, labels: Any) -> tuple[Any, Any]:
         steps = tf.shape(labels)[0]
 
         def one(index: Any, losses: Any, correct: Any) -> tuple[Any, Any, Any]:
-            loss, right = self.step(tf.nest.map_structure(lambda each: each[index], inputs), labels[index])
+            loss, right = step(tf.nest.map_structure(lambda each: each[index], inputs), labels[index])
             return index + 1, losses.write(index, loss), correct.write(index, right)
 
         start = 0, tf.TensorArray(tf.float32, steps), tf.TensorArray(tf.int32, steps)
@@ -185,6 +223,7 @@ class TensorFlowSteps:
     def _step_of_all(self, inputs: Any, labels: Any) -> tuple[Any, Any]:
         """Run a step on all devices; the shares of the loss, and the counts, add up to those of the batch."""
         loss, right = self.strategy.run(self._step_of_one, (inputs, labels))
+        self._average()  # here, where a variable is one for all devices
         total = tf.distribute.ReduceOp.SUM
         return self.strategy.reduce(total, loss, axis=None), self.strategy.reduce(total, right, axis=None)
 
@@ -196,21 +235,45 @@ class TensorFlowSteps:
         inputs, labels = tf.nest.map_structure(lambda each: each[start : start + size], (inputs, labels))
         return self._step(inputs, labels, devices)
 
-    def _step(self, inputs: Any, labels: Any, devices: int = 1) -> tuple[Any, Any]:
+    def _only_step(self, inputs: Any, labels: Any) -> tuple[Any, Any]:
+        """Run a step on the one device there is."""
+        ended = self._step(inputs, labels, devices=1)
+        self._average()
+        return ended
+
+    def _step(self, inputs: Any, labels: Any, devices: int) -> tuple[Any, Any]:
+        inputs, mix = inputs
+        variables = [self.variables[index] for index in sorted(self.trained)]
         with tf.GradientTape() as tape:
-            logits = self._logits(self.pictures(self.resident, inputs), training=True)
-            loss = cross_entropy(logits, labels, self.task.objective.label_smoothing) / devices
+            logits = self._logits(self.pictures(self.resident, inputs, mix), training=True)
+            loss = step_loss(logits, labels, mix, self.task.objective.label_smoothing) / devices
             extra = sum((tf.cast(each, tf.float32) for each in self.model.losses), start=0.0)
-            total = loss + (extra + penalty(self.penalized, self.task.objective.l2)) / devices
+            total = loss + (extra + penalty(self.variables, self.task.objective)) / devices
             scaled = self.optimizer.scale_loss(total)
-        gradients = tape.gradient(scaled, self.variables)
+        gradients = tape.gradient(scaled, variables)
         if devices > 1:
             gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        self.optimizer.apply(gradients, self.variables)
+        self.optimizer.apply(gradients, variables)
         return loss, count_correct(logits, labels)
 
+    def _average(self) -> None:
+        """Count the step, and bring the average up to date where it is due; nothing where none is wanted."""
+        if self.task.averaging:
+            step = self.count.assign_add(1)
+            update = functools.partial(self._update_average, self.task.averaging, step)
+            tf.cond(step % self.task.averaging.every == 0, update, lambda: step)
+
+    def _update_average(self, averaging: Averaging, step: Any) -> Any:
+        weights = [tf.cast(each, tf.float32) for each in self.averaged]
+        averages, weights = averaging.updated(self.averages, weights, step)
+        for variable, average, weight, new in zip(self.averaged, self.averages, weights, averages, strict=True):
+            average.assign(new)
+            if averaging.kind == "lookahead":
+                variable.assign(weight)
+        return step
+
     def _infer(self, images: Any) -> Any:
-        return self._logits(self.pictures(None, images), training=False)
+        return self._logits(self.pictures(None, images, ()), training=False)
 
     def _logits(self, images: Any, training: bool) -> Any:
         return tf.cast(self.model(images, training=training), tf.float32)

@@ -15,23 +15,25 @@ from keras.src.backend.torch import nn
 
 from bench.backends.interface import (
     Array,
-    Pictures,
+    Averaging,
     Placed,
     Task,
     Tuning,
     assign,
+    averaged_variables,
     check_fits,
     count_correct,
-    cross_entropy,
-    decayed_variables,
     global_seeds,
     named,
     penalty,
     stored,
 )
-from bench.data.pipeline import Block, Draw
+from bench.backends.pictures import Pictures, step_loss
+from bench.data.draws import Draw
+from bench.data.pipeline import Block
 from bench.environment import Device, usable_cores
 from bench.errors import BackendError
+from bench.optimizers import train_only
 
 PERMUTATIONS = {3: (0, 2, 1), 4: (0, 3, 1, 2), 5: (0, 4, 1, 2, 3)}
 
@@ -119,7 +121,10 @@ class TorchSteps:
         self.model, self.optimizer, self.task, self.tuning = model, optimizer, task, tuning
         self.pictures = Pictures(task)
         self.variables = model.trainable_variables
-        self.penalized = decayed_variables(model) if task.objective.l2 else []
+        self.trained = frozenset(range(len(self.variables)))
+        self.averaged = averaged_variables(model) if task.averaging else []
+        self.averages = [keras.Variable(each.value.detach().clone(), trainable=False) for each in self.averaged]
+        self.count = keras.Variable(0, dtype="int32", trainable=False)
         optimizer.build(self.variables)
         self.device = self.variables[0].value.device
         self.resident = None if task.resident is None else self._place(task.resident.images)
@@ -130,27 +135,40 @@ class TorchSteps:
             inputs: Any = tuple(map(self._place, block.inputs.arrays()))
         else:
             inputs = self._place(block.inputs)
-        return Placed(block, inputs, self._place(block.labels))
+        mix = tuple(map(self._place, block.mix.arrays())) if block.mix else ()
+        return Placed(block, (inputs, mix), self._place(block.labels))
 
     def train(self, placed: Placed) -> TorchPending:
         """Train on a block, a step after another."""
         pending = TorchPending([], [])
+        inputs, mix = placed.inputs
         for step, labels in enumerate(placed.labels):
-            of_step = tuple(each[step] for each in placed.inputs) if self.resident is not None else placed.inputs[step]
-            loss, correct = self._step(of_step, labels)
+            of_step = tuple(each[step] for each in inputs) if self.resident is not None else inputs[step]
+            loss, correct = self._step(of_step, tuple(each[step] for each in mix), labels)
             pending.losses.append(loss)
             pending.correct.append(correct)
         return pending
 
+    def train_only(self, trained: frozenset[int]) -> None:
+        """From now on train only those variables."""
+        if trained != self.trained:
+            self.trained = trained
+            train_only(self.optimizer, trained)
+
+    def settle(self) -> None:
+        """Let the average of the weights take their place, where there is one."""
+        for variable, average in zip(self.averaged, self.averages, strict=True):
+            variable.assign(average.value)
+
     def predict(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return logits float32 (batch, classes), on the host."""
         with torch.inference_mode():
-            logits = self._logits(self.pictures(None, self._place(images)), training=False)
+            logits = self._logits(self.pictures(None, self._place(images), ()), training=False)
         return np.asarray(logits.cpu().numpy())
 
     def compilation(self, block: Block) -> Hashable:  # noqa: ARG002 - nothing is compiled for any
-        """Return the same for all blocks: only the very first step differs, since libraries load then."""
-        return None
+        """Return what is trained: nothing is compiled, but libraries load in the first step."""
+        return self.trained
 
     def compilations(self) -> int:
         """Return 0: nothing is compiled."""
@@ -178,7 +196,10 @@ class TorchSteps:
             torch.cuda.set_rng_state(torch.from_numpy(arrays["random.1"]), self.device)
 
     def _state(self) -> dict[str, Any]:
-        return named(model=self.model.variables, optimizer=self.optimizer.variables, seeds=global_seeds())
+        averages = [*self.averages, self.count] if self.averages else []
+        return named(
+            model=self.model.variables, optimizer=self.optimizer.variables, averages=averages, seeds=global_seeds()
+        )
 
     def _buffers(self) -> dict[str, torch.Tensor]:
         layers = [each for each in self.model._flatten_layers() if isinstance(each, torch.nn.Module)]
@@ -188,16 +209,31 @@ class TorchSteps:
         cpu = torch.get_rng_state()
         return [cpu, torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else [cpu]
 
-    def _step(self, inputs: Any, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _step(self, inputs: Any, mix: Any, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         self.model.zero_grad()
-        logits = self._logits(self.pictures(self.resident, inputs), training=True)
-        loss = cross_entropy(logits, labels, self.task.objective.label_smoothing)
+        variables = [self.variables[index] for index in sorted(self.trained)]
+        logits = self._logits(self.pictures(self.resident, inputs, mix), training=True)
+        loss = step_loss(logits, labels, mix, self.task.objective.label_smoothing)
         extra = sum((each.float() for each in self.model.losses), start=0.0)
-        total = loss + extra + penalty([each.value for each in self.penalized], self.task.objective.l2)
-        self.optimizer.scale_loss(total).backward()
+        total = loss + extra + penalty([each.value for each in self.variables], self.task.objective)
+        scaled = self.optimizer.scale_loss(total)
+        gradients = torch.autograd.grad(scaled, [each.value for each in variables], allow_unused=True)
         with torch.no_grad():
-            self.optimizer.apply([each.value.grad for each in self.variables], self.variables)
+            self.optimizer.apply(list(gradients), variables)
+            if self.task.averaging:
+                self._average(self.task.averaging)
             return loss.detach(), count_correct(logits, labels)
+
+    def _average(self, averaging: Averaging) -> None:
+        self.count.assign_add(1)
+        step = int(self.count.value)
+        if step % averaging.every:
+            return
+        weights = [each.value for each in self.averaged]
+        averages, weights = averaging.updated([each.value for each in self.averages], weights, step)
+        for variable, average, weight, new in zip(self.averaged, self.averages, weights, averages, strict=True):
+            average.assign(new)
+            variable.assign(weight)
 
     def _logits(self, images: Any, training: bool) -> Any:
         return self.model(images, training=training).float()

@@ -135,20 +135,16 @@ class Views:
             yield Views(self.positions[part], self.boxes[part], self.flipped[part])
 
 
-def draw_views(
+def draw_boxes(
     images: JpegImages,
     positions: npt.NDArray[np.integer],
     shape: ImageShape,
     random: np.random.Generator,
-    *,
-    crop: bool,
-    flip: bool,
-) -> Views:
-    """Draw how training sees these images: with `crop` a random part, else the centre; with `flip` half mirrored."""
+    least_area: float,
+) -> npt.NDArray[np.int64]:
+    """Draw which part of these images training sees: a random one of at least that share of the area; 0: the centre."""
     sizes = images.sizes(positions)
-    boxes = random_boxes(sizes, random) if crop else centre_boxes(sizes, shape)
-    flipped = random.random(len(positions)) < (0.5 if flip else 0)
-    return Views(positions, boxes, flipped)
+    return random_boxes(sizes, random, least_area) if least_area else centre_boxes(sizes, shape)
 
 
 def centre_views(images: JpegImages, positions: npt.NDArray[np.integer], shape: ImageShape) -> Views:
@@ -156,7 +152,9 @@ def centre_views(images: JpegImages, positions: npt.NDArray[np.integer], shape: 
     return Views(positions, centre_boxes(images.sizes(positions), shape), np.zeros(len(positions), np.bool_))
 
 
-def random_boxes(sizes: npt.NDArray[np.int64], random: np.random.Generator) -> npt.NDArray[np.int64]:
+def random_boxes(
+    sizes: npt.NDArray[np.int64], random: np.random.Generator, least_area: float = LEAST_AREA
+) -> npt.NDArray[np.int64]:
     """Draw a random part of each image: 8 to 100 % of its area, 3:4 to 4:3 in shape, anywhere (Szegedy et al. 2015).
 
     The area is drawn uniformly and the logarithm of the ratio too, ten times at most until the box fits into the image,
@@ -165,10 +163,11 @@ def random_boxes(sizes: npt.NDArray[np.int64], random: np.random.Generator) -> n
     Args:
         sizes: heights and widths, (n, 2).
         random: draws 22 numbers an image, however many of them are needed.
+        least_area: another share of the area than 8 %.
 
     """
     count, limit = len(sizes), np.log(GREATEST_RATIO)
-    area = sizes.prod(axis=1) * random.uniform(LEAST_AREA, 1, (ATTEMPTS, count))
+    area = sizes.prod(axis=1) * random.uniform(least_area, 1, (ATTEMPTS, count))
     ratio = np.exp(random.uniform(-limit, limit, (ATTEMPTS, count)))
     drawn = np.rint(np.stack([np.sqrt(area / ratio), np.sqrt(area * ratio)], axis=-1)).astype(np.int64)
     fits = ((drawn > 0) & (drawn <= sizes)).all(axis=-1)

@@ -9,44 +9,39 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.api import ImageShape
+from bench.data.augmentation import Allowed, Augmentation, blank, plan_augmentation, resize_parts, shift
+from bench.data.draws import (
+    PARTS,
+    SHIFT_AND_MIRROR,
+    SHUFFLE,
+    Draw,
+    Mix,
+    Moment,
+    draw_first_mirrored,
+    draw_holes,
+    draw_mirrored,
+    draw_mix,
+    draw_operations,
+    draw_step,
+    together,
+)
 from bench.data.images import gather
-from bench.data.jpeg import JpegImages, draw_views
+from bench.data.jpeg import LEAST_AREA, JpegImages, Views, draw_boxes, random_boxes
+from bench.data.randaugment import rand_augment
 from bench.data.splits import Subset
 from bench.data.views import centre_batches, decode_views
 from bench.recipes import Recipe
 
 Item = TypeVar("Item")
-SHUFFLE_STREAM, AUGMENT_STREAM = 0, 1
 PREFETCHED_BLOCKS = 2
-
-
-@dataclass(frozen=True)
-class Draw:
-    """Which images the steps of a block see, and how each is shifted and mirrored; all of shape (steps, batch).
-
-    Attributes:
-        indices: int32, positions in the split.
-        top: int32, pixels by which the content moves up (down where negative), with zeros moving in.
-        left: int32, likewise to the left; the shift comes before the mirroring.
-        flipped: bool, whether the image is mirrored.
-
-    """
-
-    indices: npt.NDArray[np.int32]
-    top: npt.NDArray[np.int32]
-    left: npt.NDArray[np.int32]
-    flipped: npt.NDArray[np.bool_]
-
-    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
-        """Return the four arrays."""
-        return self.indices, self.top, self.left, self.flipped
 
 
 @dataclass(frozen=True)
@@ -56,11 +51,13 @@ class Block:
     Attributes:
         inputs: images uint8 (steps, batch, H, W, C), or what to draw of the images that live on the device.
         labels: int32 (steps, batch).
+        mix: how images and labels are mixed in the step, where the recipe mixes them.
 
     """
 
     inputs: npt.NDArray[np.uint8] | Draw
     labels: npt.NDArray[np.int32]
+    mix: Mix | None = None
 
     @property
     def steps(self) -> int:
@@ -80,9 +77,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Resident:
-    """All images of the training split, uint8 (N, H, W, C), for a device that keeps them."""
+    """All images of the training split, uint8 (N, H, W, C), for a device that keeps them, and augments them so."""
 
     images: npt.NDArray[np.uint8]
+    how: Augmentation = field(default_factory=Augmentation)
 
 
 @dataclass(frozen=True)
@@ -90,116 +88,141 @@ class TrainingData:
     """The training images of one trial, with how they are drawn.
 
     With `resident`, blocks hold draws, and the device makes the images; else they hold the images.
+
+    Attributes:
+        subset: the images to train on.
+        shape: of each image.
+        recipe: how they are shuffled, put into batches and augmented.
+        allowed: which augmentations leave their labels as they are.
+        seed: of all draws.
+        resident: whether the images live on the device.
+        mean: the channels' means, of pixel values / 255, with which cutout fills; black where it is empty.
+
     """
 
     subset: Subset
     shape: ImageShape
     recipe: Recipe
-    flip: bool
+    allowed: Allowed
     seed: int
     resident: bool = False
+    mean: tuple[float, ...] = ()
+
+    @cached_property
+    def how(self) -> Augmentation:
+        """How images are augmented.
+
+        Raises:
+            DataError: the recipe cannot augment images of these channels.
+
+        """
+        return plan_augmentation(self.recipe, self.allowed, self.shape, self.mean)
+
+    @cached_property
+    def _first_mirrored(self) -> npt.NDArray[np.bool_]:
+        return draw_first_mirrored(self.seed, len(self.subset.split))
+
+    def residents(self) -> Resident | None:
+        """Return the images that are to live on the device, if they are."""
+        return Resident(np.asarray(self.subset.split.images), self.how) if self.resident else None
 
     def epoch(
-        self, number: int, steps_per_block: int, first_block: int | None = None, start: int = 0
+        self,
+        number: int,
+        steps_per_block: int,
+        first_block: int | None = None,
+        start: int = 0,
+        stop: int | None = None,
     ) -> Iterator[Block]:
         """Yield one epoch's blocks from a step on; `first_block` is another number of steps for the first of them.
 
+        The epoch ends before the step `stop`, where that is given.
+
         Where fewer steps are left than make a block, they come one by one: no new shape has to be compiled for them.
         """
-        parts, images = self._parts(number, steps_per_block, first_block, start), self.subset.split.images
+        parts, images = self._parts(number, steps_per_block, first_block, start, stop), self.subset.split.images
         if isinstance(images, JpegImages):
             yield from self._decoded(number, images, list(parts))
         else:
             yield from (self._block(number, steps, indices) for steps, indices in parts)
 
     def _parts(
-        self, number: int, steps_per_block: int, first_block: int | None, start: int
+        self, number: int, steps_per_block: int, first_block: int | None, start: int, stop: int | None
     ) -> Iterator[tuple[range, npt.NDArray[np.int64]]]:
         """Yield each block's steps, and the positions of its images: (steps, batch)."""
-        order = _generator(self.seed, SHUFFLE_STREAM, number, 0).permutation(self.subset.indices)
+        order = Moment(self.seed, number).random(SHUFFLE).permutation(self.subset.indices)
         batch = self.recipe.batch_size
         full = len(order) // batch
+        last = full if stop is None else min(stop, full)
         step = start
-        while step < full:
+        while step < last:
             wanted = first_block or steps_per_block
-            stop = step + (wanted if step + wanted <= full else 1)
+            end = step + (wanted if step + wanted <= last else 1)
             first_block = None
-            yield range(step, stop), order[step * batch : stop * batch].reshape(stop - step, batch)
-            step = stop
-        if not self.recipe.drop_remainder and len(order) > full * batch and start <= full:
+            yield range(step, end), order[step * batch : end * batch].reshape(end - step, batch)
+            step = end
+        remains = not self.recipe.drop_remainder and len(order) > full * batch
+        if remains and start <= full and (stop is None or stop > full):
             yield range(full, full + 1), order[np.newaxis, full * batch :]
 
     def _block(self, epoch: int, steps: range, indices: npt.NDArray[np.int64]) -> Block:
-        draw = self._draw(epoch, steps, indices)
-        labels = self.subset.split.labels[draw.indices].astype(np.int32)
-        return Block(draw if self.resident else self._images(draw), labels)
+        moments = self._moments(epoch, steps)
+        drawn = zip(moments, indices, strict=True)
+        draw = together([draw_step(self.how, moment, self.shape, row, self._first_mirrored) for moment, row in drawn])
+        return self._labelled(moments, indices, draw if self.resident else self._images(moments, draw))
 
-    def _draw(self, epoch: int, steps: range, indices: npt.NDArray[np.int64]) -> Draw:
-        rows, columns = self._padding()
-        top, left = np.zeros(indices.shape, np.int32), np.zeros(indices.shape, np.int32)
-        flipped = np.zeros(indices.shape, np.bool_)
-        for position, step in enumerate(steps):
-            random, count = _generator(self.seed, AUGMENT_STREAM, epoch, step), indices.shape[1]
-            if rows:
-                top[position] = random.integers(-rows, rows + 1, count)
-                left[position] = random.integers(-columns, columns + 1, count)
-            if self.recipe.flip and self.flip:
-                flipped[position] = random.random(count) < 0.5
-        return Draw(indices.astype(np.int32), top, left, flipped)
+    def _labelled(
+        self, moments: list[Moment], indices: npt.NDArray[np.int64], inputs: npt.NDArray[np.uint8] | Draw
+    ) -> Block:
+        labels, mixes = self.subset.split.labels[indices].astype(np.int32), None
+        if self.how.mixup or self.how.cutmix:
+            mixes = together([draw_mix(self.how, moment, self.shape, indices.shape[1]) for moment in moments])
+        return Block(inputs, labels, mixes)
+
+    def _images(self, moments: list[Moment], draw: Draw) -> npt.NDArray[np.uint8]:
+        images = np.empty((*draw.indices.shape, *self.shape), np.uint8)
+        for step, (moment, target) in enumerate(zip(moments, images, strict=True)):
+            batch = gather(self.subset.split.images, draw.indices[step], self.shape)
+            shift(batch, draw.top[step], draw.left[step], draw.flipped[step], reflect=self.how.reflect, out=target)
+            if self.how.resized_crop:
+                sizes = np.tile(self.shape[:2], (len(target), 1))
+                resize_parts(target, random_boxes(sizes, moment.random(PARTS), self.how.resized_crop))
+            self._alter(moment, target, draw.hole[step])
+        return images
+
+    def _alter(self, moment: Moment, images: npt.NDArray[np.uint8], hole: npt.NDArray[np.int32]) -> None:
+        """Apply in place, to the images of a step, what comes after crops and mirroring."""
+        if self.how.rand_augment:
+            rand_augment(images, self.how.operations, *draw_operations(self.how, moment, len(images)))
+        if self.how.cutout:
+            blank(images, hole, self.how.cutout, self.how.fill)
 
     def _decoded(
         self, epoch: int, images: JpegImages, parts: list[tuple[range, npt.NDArray[np.int64]]]
     ) -> Iterator[Block]:
         """Yield the blocks of an epoch over stored JPEGs, which all go through one pipeline."""
-        crop, flip = self.recipe.crop_padding > 0, self.recipe.flip and self.flip
-        steps = ((step, positions) for steps, rows in parts for step, positions in zip(steps, rows, strict=True))
         views = (
-            draw_views(
-                images, positions, self.shape, _generator(self.seed, AUGMENT_STREAM, epoch, step), crop=crop, flip=flip
-            )
-            for step, positions in steps
+            self._views(images, moment, positions)
+            for steps, rows in parts
+            for moment, positions in zip(self._moments(epoch, steps), rows, strict=True)
         )
         pixels = decode_views(images, views, self.recipe.batch_size, self.shape)
-        for _, rows in parts:
-            block = np.empty((*rows.shape, *self.shape), np.uint8)
-            for target in block:
+        for steps, rows in parts:
+            moments, block = self._moments(epoch, steps), np.empty((*rows.shape, *self.shape), np.uint8)
+            for moment, target in zip(moments, block, strict=True):
                 target[:] = next(pixels)
-            yield Block(block, self.subset.split.labels[rows].astype(np.int32))
+                self._alter(moment, target, draw_holes(self.how, moment, self.shape, len(target)))
+            yield self._labelled(moments, rows, block)
 
-    def _padding(self) -> tuple[int, int]:
-        """Return the greatest shift in rows and columns: at least one pixel, where the recipe shifts."""
-        padding, (height, width, _) = self.recipe.crop_padding, self.shape
-        return (max(1, round(height * padding)), max(1, round(width * padding))) if padding else (0, 0)
+    def _views(self, images: JpegImages, moment: Moment, positions: npt.NDArray[np.int64]) -> Views:
+        """Draw which part of each image is seen; with `crop_padding` alone, as much of it as usual."""
+        random = moment.random(SHIFT_AND_MIRROR)
+        least_area = self.how.resized_crop or (LEAST_AREA if self.how.rows else 0.0)
+        boxes = draw_boxes(images, positions, self.shape, random, least_area)
+        return Views(positions, boxes, draw_mirrored(self.how, moment, positions, self._first_mirrored, random))
 
-    def _images(self, draw: Draw) -> npt.NDArray[np.uint8]:
-        images = np.empty((*draw.indices.shape, *self.shape), np.uint8)
-        for step, indices in enumerate(draw.indices):
-            batch = gather(self.subset.split.images, indices, self.shape)
-            augment(batch, draw.top[step], draw.left[step], draw.flipped[step], out=images[step])
-        return images
-
-
-def augment(
-    batch: npt.NDArray[np.uint8],
-    top: npt.NDArray[np.int32],
-    left: npt.NDArray[np.int32],
-    flipped: npt.NDArray[np.bool_],
-    out: npt.NDArray[np.uint8],
-) -> None:
-    """Write each image of a batch (N, H, W, C), shifted with zeros moving in and mirrored as `Draw` says, into `out`.
-
-    `bench.backends.interface.drawn` does the same on the device, to the bit.
-    """
-    if not (top.any() or left.any() or flipped.any()):
-        out[:] = batch
-        return
-    out[:] = 0
-    _, height, width, _ = batch.shape
-    shifts = zip(batch, out, top.tolist(), left.tolist(), flipped.tolist(), strict=True)
-    for image, target, down, right, mirrored in shifts:  # a slice an image: nothing larger than the batch is made
-        rows, columns = slice(max(0, -down), height - max(0, down)), slice(max(0, -right), width - max(0, right))
-        aim = target[:, ::-1] if mirrored else target
-        aim[rows, columns] = image[max(0, down) : height + min(0, down), max(0, right) : width + min(0, right)]
+    def _moments(self, epoch: int, steps: range) -> list[Moment]:
+        return [Moment(self.seed, epoch, step) for step in steps]
 
 
 def batches(subset: Subset, shape: ImageShape, size: int) -> Iterator[npt.NDArray[np.uint8]]:
@@ -220,7 +243,3 @@ def prefetch(items: Iterator[Item], depth: int = PREFETCHED_BLOCKS) -> Iterator[
         while (item := pending.popleft().result()) is not end:
             pending.append(thread.submit(next, items, end))
             yield item  # type: ignore[misc]
-
-
-def _generator(seed: int, stream: int, epoch: int, step: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, stream, epoch, step))))

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from bench.api import Split, Splits
 from bench.errors import DataError
 
+PART_STREAM = 7  # of random numbers, apart from those of the pipeline
+
 
 @dataclass(frozen=True)
 class Subset:
@@ -34,8 +36,44 @@ def held_out(counts: Mapping[str, int], fraction: float) -> int:
     return 0 if "validation" in counts else math.ceil(counts["train"] * fraction)
 
 
-def divide(splits: Splits, fraction: float, seed: int) -> tuple[Subset, Subset | None]:
+def trained_images(counts: Mapping[str, int], fraction: float, train_fraction: float = 1.0) -> int:
+    """Return how many images are trained on at least: where only a part is, each class may have one more."""
+    return _ceil((counts["train"] - held_out(counts, fraction)) * train_fraction)
+
+
+def divide(splits: Splits, fraction: float, seed: int, train_fraction: float = 1.0) -> tuple[Subset, Subset | None]:
     """Return training and validation images: the source's own validation split, or a stratified, seeded share.
+
+    Of both only a part is used where `train_fraction` is below 1; the source's own validation split is used whole.
+
+    Raises:
+        DataError: a class has too few images to be in both.
+
+    """
+    training, validation = _divide(splits, fraction, seed)
+    if train_fraction == 1:
+        return training, validation
+    if validation is not None and splits.validation is None:
+        validation = part(validation, train_fraction, seed)
+    return part(training, train_fraction, seed), validation
+
+
+def part(subset: Subset, fraction: float, seed: int) -> Subset:
+    """Return that fraction of each class, at least one image: of two fractions the smaller lies within the larger."""
+    random = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, PART_STREAM))))
+    shuffled = random.permutation(subset.indices)
+    labels = subset.split.labels[shuffled]
+    kept = [shuffled[labels == label] for label in np.unique(labels)]
+    chosen = [each[: max(1, _ceil(fraction * len(each)))] for each in kept]  # no fewer than `trained_images`
+    return Subset(subset.split, np.sort(np.concatenate(chosen)))
+
+
+def _ceil(number: float) -> int:
+    return math.ceil(round(number, 6))  # 0.07 of 100 are 7.000000000000001
+
+
+def _divide(splits: Splits, fraction: float, seed: int) -> tuple[Subset, Subset | None]:
+    """Return all training and validation images.
 
     Raises:
         DataError: a class has too few images to be in both.

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from bench.checkpoints import add_phases
-from bench.evaluation import Scores
+from bench.execution.scoring import Evaluation, also_metrics
 from bench.measurement.cost import Cost, parameter_counts
 from bench.measurement.energy import Energy
 from bench.measurement.phases import Stopwatch
@@ -17,15 +17,20 @@ from bench.measurement.windows import Steady
 from bench.training import Training
 
 
-def score_metrics(scores: Scores, trained: Training) -> dict[str, Any]:
-    """Return how good the trained model is on test and validation images."""
+def score_metrics(evaluation: Evaluation | None, trained: Training) -> dict[str, Any]:
+    """Return how good the trained model is on test and validation images; a search for values sees the latter alone."""
+    if evaluation is None:
+        return {"validation_accuracy": trained.validation_accuracy}
+    scores = evaluation.scores
     return {
         "test_accuracy": scores.accuracy,
         "test_top5_accuracy": scores.top5_accuracy,
         "test_nll": scores.nll,
         "test_ece": scores.ece,
         "test_per_class_accuracy": scores.per_class_accuracy,
+        "test_time_accuracy": evaluation.test_time_accuracy,
         "validation_accuracy": trained.validation_accuracy,
+        **also_metrics(evaluation.also),
     }
 
 

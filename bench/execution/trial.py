@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 
-from bench.api import Splits
-from bench.backends.interface import Backend, Normalization, Objective, Steps, Task, load_backend
+from bench.backends.interface import Backend, load_backend
 from bench.checkpoints import Keeper
-from bench.data.cache import DataInfo, open_splits
-from bench.data.pipeline import PREFETCHED_BLOCKS, Resident, TrainingData, batches
-from bench.data.splits import Subset, divide, everything
+from bench.data.pipeline import PREFETCHED_BLOCKS, batches
 from bench.environment import Device
-from bench.errors import BadModelError, DivergedError
-from bench.evaluation import BATCH_SIZE, Scores, collect_logits, score
+from bench.errors import BadModelError
+from bench.evaluation import BATCH_SIZE
 from bench.events import Epoch, Phase, Step
 from bench.execution.job import TrialJob
-from bench.execution.model import build_model, check_outputs
 from bench.execution.outcome import cost_metrics, energy_metrics, phases, score_metrics, speed_metrics
 from bench.execution.profile import profile
+from bench.execution.scoring import evaluate
+from bench.execution.setup import Built, Images, build, load_images
 from bench.measurement.cost import Cost, LayerCost, count_cost
 from bench.measurement.energy import EnergyMeter
 from bench.measurement.memory import peak_memory_bytes
@@ -31,36 +27,14 @@ from bench.measurement.phases import Stopwatch
 from bench.measurement.sharing import SharingRecorder
 from bench.measurement.throughput import waiting_share
 from bench.measurement.windows import steady
-from bench.recipes import Recipe
 from bench.records import Outcome
 from bench.spec import TrialSpec
 from bench.stopping import StopRequest
-from bench.store import write_layers, write_predictions
-from bench.training import Report, Training, build_optimizer, learning_rate, skipped_steps, steps_per_block, train
+from bench.store import write_layers
+from bench.training import Report, Training, skipped_steps, train
 
 Send = Callable[[Any], None]
 LOOK_SECONDS = 1.0
-RESIDENT_SHARE = 0.25  # of a GPU's memory: what a training set may take to live there
-
-
-@dataclass(frozen=True)
-class Images:
-    """The data of a trial: training, validation and test images."""
-
-    splits: Splits
-    training: TrainingData
-    validation: Subset | None
-    test: Subset
-
-
-@dataclass(frozen=True)
-class Built:
-    """The model of a trial, with what trains it."""
-
-    model: keras.Model
-    optimizer: Any
-    rate: Any
-    steps: Steps
 
 
 def run_trial(job: TrialJob, send: Send) -> Outcome:
@@ -85,23 +59,23 @@ def _run(job: TrialJob, send: Send, stop: StopRequest) -> Outcome:
     send(Phase("loading"))
     _prepare_process(spec, job.device, backend)
     with watch.phase("data"):
-        images = _load(job)
+        images = load_images(job)
     send(Phase("building"))
     with watch.phase("build"), backend.replicated(spec.devices):
-        built = _build(job, images, backend)
+        built = build(job, images, backend)
     send(Phase("training"))
     sharing, meter = SharingRecorder(job.device.uuid), EnergyMeter(job.device.uuid)
     sharing.start()
     meter.start()
     reporter = _reporter(send, sharing, meter)
-    trained = train(built.steps, built.rate, images.training, images.validation, reporter, keeper=keeper)
+    trained = train(built.steps, built.schedule, images.training, images.validation, reporter, keeper=keeper)
     energy, shared = meter.stop(), sharing.stop()
     speed = steady(trained.blocks)
     built.steps.finish()
     skipped = skipped_steps(built.optimizer, trained.steps)
     send(Phase("evaluating"))
     with watch.phase("evaluation"):
-        scores = _evaluate(job, built.steps, images.test)
+        evaluation = None if spec.tuning else evaluate(job, built.steps, images.test)
     peak_memory = peak_memory_bytes() if job.device.kind == "CPU" else backend.peak_memory_bytes()
     cost, profiled = _count(built.model, job), {}
     if job.full:
@@ -116,7 +90,7 @@ def _run(job: TrialJob, send: Send, stop: StopRequest) -> Outcome:
             )
             write_layers(job.folder, cost.layers)
     metrics = {
-        **score_metrics(scores, trained),
+        **score_metrics(evaluation, trained),
         **speed_metrics(speed, trained, shared),
         **energy_metrics(energy, trained, spec.devices),
         **cost_metrics(cost, built.model),
@@ -139,52 +113,6 @@ def _prepare_process(spec: TrialSpec, device: Device, backend: Backend) -> None:
     keras.utils.set_random_seed(spec.seed)
 
 
-def _load(job: TrialJob) -> Images:
-    spec, info = job.trial.spec, job.trial.prepared.info
-    splits = open_splits(job.trial.source, job.trial.prepared)
-    training, validation = divide(splits, spec.recipe.validation_fraction, spec.seed)
-    data = TrainingData(
-        training,
-        info.image_shape,
-        spec.recipe,
-        flip=job.trial.source.choice.plugin.info.horizontal_flip,
-        seed=spec.seed,
-        resident=spec.devices == 1 and _fits_device(job.device, splits),
-    )
-    return Images(splits, data, validation, everything(splits.test))
-
-
-def _fits_device(device: Device, splits: Splits) -> bool:
-    """Return whether the training images are few enough to live on the GPU."""
-    images = splits.train.images
-    return isinstance(images, np.ndarray) and images.nbytes <= RESIDENT_SHARE * (device.memory_bytes or 0)
-
-
-def _build(job: TrialJob, images: Images, backend: Backend) -> Built:
-    spec, info, recipe = job.trial.spec, job.trial.prepared.info, job.trial.spec.recipe
-    keras.utils.set_random_seed(spec.seed)  # again: a data set's `load` may have set another
-    model = build_model(job.trial.architecture, spec, info.image_shape, len(images.splits.class_names))
-    count = len(images.training.subset)
-    per_epoch = recipe.steps_per_epoch(count)
-    rate = learning_rate(recipe, per_epoch * recipe.total_epochs(count))
-    optimizer = build_optimizer(recipe, model, rate, spec.precision)
-    in_block = steps_per_block(recipe, info.image_shape, per_epoch, on_gpu=job.device.kind == "GPU")
-    resident = Resident(np.asarray(images.splits.train.images)) if images.training.resident else None
-    task = Task(info.image_shape, _normalization(recipe, info), Objective(recipe.label_smoothing, recipe.l2), resident)
-    steps = backend.compile_steps(model, optimizer, task, backend.tune(job.device, in_block, spec.devices))
-    check_outputs(steps, images.splits, info.image_shape, job.trial.architecture.path)
-    return Built(model, optimizer, rate, steps)
-
-
-def _normalization(recipe: Recipe, info: DataInfo) -> Normalization:
-    if recipe.normalization == "symmetric":
-        channels = info.image_shape[2]
-        return Normalization((2 / 255,) * channels, (-1.0,) * channels)
-    mean, std = info.channel_mean, info.channel_std
-    pairs = list(zip(mean, std, strict=True))
-    return Normalization(tuple(1 / (255 * s) for _, s in pairs), tuple(-m / s for m, s in pairs))
-
-
 def _reporter(send: Send, *watched: SharingRecorder | EnergyMeter) -> Report:
     """Send on everything, write each epoch into the trial's log, and look at what is watched: about once a second.
 
@@ -203,15 +131,6 @@ def _reporter(send: Send, *watched: SharingRecorder | EnergyMeter) -> Report:
         send(event)
 
     return report
-
-
-def _evaluate(job: TrialJob, steps: Steps, test: Subset) -> Scores:
-    logits = collect_logits(steps, test, job.trial.prepared.info.image_shape)
-    if not np.isfinite(logits).all():
-        raise DivergedError("the trained model's logits of the test images are not all finite numbers.")
-    scores = score(logits, test.split.labels)
-    write_predictions(job.folder, logits.astype(job.logits_dtype), test.split.labels, scores.confusion_matrix)
-    return scores
 
 
 def _count(model: keras.Model, job: TrialJob) -> Cost:
