@@ -127,6 +127,8 @@ class Splits:
             it: the shorter side to fit, then the centre is cut out.
         fingerprint: identifies the content. Left out, it is the SHA-256 of all images and labels; a source of encoded
             images must give one of its own, since reading all of it may take hours.
+        notes: what was found in the data that a user must know (files left out, duplicates), a sentence each; lines
+            after the first hold details. They are kept with the prepared data, and shown each time it is used.
 
     """
 
@@ -136,6 +138,7 @@ class Splits:
     class_names: tuple[str, ...]
     image_shape: ImageShape | None = None
     fingerprint: str = ""
+    notes: tuple[str, ...] = ()
 
     def named(self) -> dict[str, Split]:
         """Return the splits there are, by name."""

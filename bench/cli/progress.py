@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from bench.cli.screen import OTHER_LINES, one_line, sweep_screen
+from bench.data.cache import Prepared
 from bench.events import Epoch, Resumed, Step
 from bench.execution.board import Board
 from bench.execution.engine import Unit
@@ -86,6 +87,17 @@ def prepare_progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
                 bars.update(tasks[what], completed=done)
 
             yield show
+
+
+def print_notes(prepared: Mapping[str, Prepared], details: int | None = None) -> None:
+    """Print what was found in data sets, even with `--quiet`: each finding with so many lines of details, or all."""
+    for label, data in prepared.items():
+        for note in data.info.notes:
+            first, *rest = printable(note).splitlines()
+            shown = rest[:details]
+            print(f"bench: note: {printable(label)}: {first}", *shown, sep="\n  ", file=sys.stderr)
+            if len(rest) > len(shown):
+                print("  ... (`bench prepare` lists more)", file=sys.stderr)
 
 
 class Together(Observer):
@@ -245,7 +257,8 @@ def summary(record: TrialRecord) -> str:
     speed, low, high = (metrics[f"train_images_per_second{end}"] for end in ("", "_low", "_high"))
     interval = f" ({low:,.0f} to {high:,.0f})" if low else ""
     training = f", training {speed:,.0f} images/s{interval}" if speed else ""
-    return f"test accuracy {metrics['test_accuracy']:.2%}{training}, {record.seconds:.1f} s"
+    images = "validation" if record.spec.tuning else "test"
+    return f"{images} accuracy {metrics[f'{images}_accuracy']:.2%}{training}, {record.seconds:.1f} s"
 
 
 def _plain_preparation() -> Callable[[str, int, int], None]:

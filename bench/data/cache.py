@@ -18,24 +18,32 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import platformdirs
 from filelock import FileLock
 
-from bench.api import ImageShape, Progress, Split, Splits
+from bench.api import ImageShape, Progress, Split, Splits, TestSets
 from bench.data import network, tfds
-from bench.data.images import check_splits, fingerprint, image_shape, statistics
+from bench.data.images import check_splits, check_test_sets, fingerprint, image_shape, parts_of, statistics
 from bench.data.jpeg import JpegImages, is_saved, reopen
+from bench.data.test_sets import require_trainable, test_sets_of
 from bench.errors import BenchError, DataError, PluginError
 from bench.plugins import FUNCTIONS, PluginChoice, load_module
 
-DECODERS = ("decoding.py", "images.py", "jpeg.py", "tfds.py", "tfrecords.py", "views.py")
+FOLDERS = ("contents.py", "findings.py", "folder.py", "listing.py", "table.py")
+TFDS = ("tfds.py", "tfds_arrays.py", "tfds_files.py", "tfrecords.py")
+DECODERS = ("decoding.py", "images.py", "jpeg.py", "views.py", *TFDS, *FOLDERS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataInfo:
-    """What is known of a prepared data set without opening it. Channel statistics are of the training images / 255."""
+    """What is known of a prepared data set without opening it.
+
+    Channel statistics are of the training images / 255; a data set that is only evaluated on has none, and `counts`
+    are those of its sets.
+    """
 
     fingerprint: str
     class_names: tuple[str, ...]
@@ -44,6 +52,7 @@ class DataInfo:
     channel_mean: tuple[float, ...]
     channel_std: tuple[float, ...]
     cached: bool
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> DataInfo:
@@ -75,11 +84,31 @@ class DataSource:
         version: str | None = self._call("version", {"data_dir": self.data_dir})
         return version
 
-    def load(self, progress: Progress) -> Splits:
+    def is_there(self) -> bool:
+        """Return whether the plugin finds its source on disk, sound or damaged."""
+        try:
+            return self.version() is not None
+        except DataError:
+            return True
+
+    def downloads(self) -> tuple[str, ...]:
+        """Return a URL for each host that the absent data is fetched from; none where `load` needs no network.
+
+        Raises:
+            DataError: the data cannot be had: the plugin names no download, or a person has to fetch something.
+
+        """
+        if "downloads" in self.choice.plugin.functions:
+            urls: tuple[str, ...] = self._call("downloads", {"data_dir": self.data_dir})
+            return urls
+        return (self.choice.plugin.info.download,)
+
+    def load(self, progress: Progress) -> Splits | TestSets:
         """Call the plugin's `load`, and check what it returns."""
-        splits: Splits = self._call("load", {"data_dir": self.data_dir, "progress": progress})
-        check_splits(splits, self.choice.label)
-        return splits
+        loaded: Splits | TestSets = self._call("load", {"data_dir": self.data_dir, "progress": progress})
+        check = check_test_sets if self.choice.plugin.info.evaluation_only else check_splits
+        check(loaded, self.choice.label)
+        return loaded
 
     def entry(self, version: str) -> Path:
         """Return the folder that holds, or will hold, this data set in the cache."""
@@ -148,21 +177,30 @@ def find(source: DataSource) -> Prepared | None:
 
 
 def require_download(source: DataSource) -> None:
-    """Raise `DataError`, with what to do, where the network cannot deliver an absent data set."""
-    plugin = source.choice.plugin
-    reason = network.unreachable(plugin.info.download)
-    if reason:
-        present = ", ".join(tfds.on_disk(source.data_dir)) or "none"
-        parent = source.data_dir.parent
-        hint = f" Did you mean --data-dir {parent}?" if plugin.name in tfds.on_disk(parent) else ""
-        if not hint and any((source.cache_dir / plugin.name).glob("*/info.json")):
-            hint = " It was prepared before from another folder: name that one with --data-dir."
-        raise DataError(
-            f"data set {plugin.name} is not on disk and cannot be downloaded: tried {source.data_dir} and "
-            f"{plugin.info.download or 'no URL'} ({reason}). Copy its prepared folder to "
-            f"{source.data_dir / plugin.name}, or name the folder that holds it with --data-dir or TFDS_DATA_DIR. "
-            f"On disk there: {present}.{hint}"
-        )
+    """Raise `DataError`, with what to do, where the network cannot deliver an absent data set.
+
+    Of several hosts one must answer: what others hold may be for other configurations.
+    """
+    reasons = {url: network.unreachable(url) for url in source.downloads()}
+    if not reasons or not all(reasons.values()):
+        return
+    tried = ", ".join(f"{url or 'no URL'} ({reason})" for url, reason in reasons.items())
+    present = ", ".join(tfds.on_disk(source.data_dir)) or "none"
+    raise DataError(
+        f"data set {source.choice.label} is not on disk and cannot be downloaded: tried {source.data_dir} and {tried}. "
+        f"Copy the folder that TFDS prepared into {source.data_dir}, or name the folder that holds it with "
+        f"--data-dir or TFDS_DATA_DIR. On disk there: {present}.{_elsewhere(source)}"
+    )
+
+
+def _elsewhere(source: DataSource) -> str:
+    """Return where absent data may be, as far as that can be told."""
+    parent = source.data_dir.parent
+    if dataclasses.replace(source, data_dir=parent).is_there():
+        return f" Did you mean --data-dir {parent}?"
+    if any((source.cache_dir / source.choice.plugin.name).glob("*/info.json")):
+        return " It was prepared before from another folder: name that one with --data-dir."
+    return ""
 
 
 def prepare(source: DataSource, progress: Progress) -> Prepared:
@@ -189,14 +227,43 @@ def open_splits(source: DataSource, prepared: Prepared) -> Splits:
     Raises:
         DataError: the images are not those that were prepared.
     """
+    require_trainable(source.choice)
+    opened = _open(source, prepared)
+    assert isinstance(opened, Splits)
+    return opened
+
+
+def open_test_sets(source: DataSource, prepared: Prepared) -> TestSets:
+    """Return what is evaluated on: the sets of a data set that is made for that, or another one's test images.
+
+    Raises:
+        DataError: the images are not those that were prepared.
+    """
+    return test_sets_of(_open(source, prepared))
+
+
+def _open(source: DataSource, prepared: Prepared) -> Splits | TestSets:
     info, entry = prepared.info, prepared.entry
     if not info.cached:
-        splits = source.load(lambda *_: None)
-        if (splits.fingerprint or fingerprint(splits)) != info.fingerprint:
+        loaded = source.load(lambda *_: None)
+        if _identify(loaded) != info.fingerprint:
             raise DataError(f"{source.choice.label} gives other images than when it was prepared. Delete {entry}.")
-        return splits
+        return loaded
     opened = {name: _open_split(entry, name, source.data_dir) for name in info.counts}
-    return Splits(**opened, class_names=info.class_names, image_shape=info.image_shape, fingerprint=info.fingerprint)
+    if source.choice.plugin.info.evaluation_only:
+        return TestSets(sets=opened, class_names=info.class_names)
+    return Splits(
+        **opened,
+        class_names=info.class_names,
+        image_shape=info.image_shape,
+        fingerprint=info.fingerprint,
+        notes=info.notes,
+    )
+
+
+def _identify(loaded: Splits | TestSets) -> str:
+    given = loaded.fingerprint if isinstance(loaded, Splits) else ""
+    return given or fingerprint(loaded)
 
 
 def _read_entry(source: DataSource, version: str | None) -> Prepared | None:
@@ -210,24 +277,29 @@ def _read_entry(source: DataSource, version: str | None) -> Prepared | None:
 
 
 def _build(source: DataSource, progress: Progress) -> Prepared:
-    splits = source.load(progress)
-    named = splits.named()
-    mean, std = statistics(splits.train.images, image_shape(splits))
-    info = DataInfo(
-        fingerprint=splits.fingerprint or fingerprint(splits),
-        class_names=splits.class_names,
-        image_shape=image_shape(splits),
-        counts={name: len(split) for name, split in named.items()},
-        channel_mean=mean,
-        channel_std=std,
-        cached=source.choice.plugin.info.cache and isinstance(splits.train.images, np.ndarray | JpegImages),
-    )
+    loaded = source.load(progress)
+    info = _describe(loaded, source.choice.plugin.info.cache)
     version = source.version()  # again: a download has only now given the source a version
     if version is None:
         raise DataError(f"data set {source.choice.label} was loaded, and yet its source says that it is not on disk.")
     entry = source.entry(version)
-    _write_entry(entry, info, named, source.data_dir)
+    _write_entry(entry, info, parts_of(loaded), source.data_dir)
     return Prepared(info, entry)
+
+
+def _describe(loaded: Splits | TestSets, cache: bool) -> DataInfo:
+    shape, parts = image_shape(loaded), parts_of(loaded)
+    mean, std = statistics(loaded.train.images, shape) if isinstance(loaded, Splits) else ((), ())
+    return DataInfo(
+        fingerprint=_identify(loaded),
+        class_names=loaded.class_names,
+        image_shape=shape,
+        counts={name: len(split) for name, split in parts.items()},
+        channel_mean=mean,
+        channel_std=std,
+        cached=cache and all(isinstance(split.images, np.ndarray | JpegImages) for split in parts.values()),
+        notes=loaded.notes if isinstance(loaded, Splits) else (),
+    )
 
 
 def _write_entry(entry: Path, info: DataInfo, splits: Mapping[str, Split], data_dir: Path) -> None:
@@ -238,8 +310,8 @@ def _write_entry(entry: Path, info: DataInfo, splits: Mapping[str, Split], data_
         if isinstance(split.images, JpegImages):
             split.images.save(temporary, name, data_dir)
         else:
-            np.save(temporary / f"{name}_images.npy", np.asarray(split.images))
-        np.save(temporary / f"{name}_labels.npy", split.labels)
+            np.save(temporary / f"{_stem(name)}_images.npy", np.asarray(split.images))
+        np.save(temporary / f"{_stem(name)}_labels.npy", split.labels)
     (temporary / "info.json").write_text(json.dumps(dataclasses.asdict(info), indent=1))
     shutil.rmtree(entry, ignore_errors=True)  # a damaged one
     temporary.rename(entry)
@@ -247,5 +319,10 @@ def _write_entry(entry: Path, info: DataInfo, splits: Mapping[str, Split], data_
 
 def _open_split(entry: Path, name: str, data_dir: Path) -> Split:
     saved = is_saved(entry, name)
-    images = reopen(entry, name, data_dir) if saved else np.load(entry / f"{name}_images.npy", mmap_mode="r")
-    return Split(images, np.load(entry / f"{name}_labels.npy"))
+    images = reopen(entry, name, data_dir) if saved else np.load(entry / f"{_stem(name)}_images.npy", mmap_mode="r")
+    return Split(images, np.load(entry / f"{_stem(name)}_labels.npy"))
+
+
+def _stem(name: str) -> str:
+    """Return how the files of a split or set begin; a set's name may hold what a file's cannot."""
+    return quote(name, safe="")

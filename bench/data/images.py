@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.api import Images, ImageShape, Split, Splits
+from bench.api import Images, ImageShape, Split, Splits, TestSets
 from bench.data.decoding import PIL_MODES, upright
 from bench.data.jpeg import JpegImages
 from bench.data.views import centre_batches
@@ -29,40 +30,79 @@ def check_splits(splits: object, owner: str) -> None:
     """
     if not isinstance(splits, Splits):
         raise PluginError(f"data set {owner}: `load` must return bench.api.Splits, got {type(splits).__name__}.")
-    if not all(isinstance(name, str) for name in splits.class_names):
-        raise PluginError(f"data set {owner}: class_names must be strings, got {splits.class_names!r}.")
-    classes = len(splits.class_names)
-    if classes < 2:
-        raise PluginError(f"data set {owner}: expected at least two class_names, got {classes}.")
+    _check_class_names(splits.class_names, owner)
     for name, split in splits.named().items():
         where = f"data set {owner}, split {name}"
-        if not isinstance(split, Split):
-            raise PluginError(f"{where}: expected bench.api.Split, got {type(split).__name__}.")
-        labels = split.labels
-        if not isinstance(labels, np.ndarray) or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-            raise PluginError(f"{where}: labels must be a one-dimensional integer array.")
-        if not len(labels) or len(labels) != len(split.images):
-            raise PluginError(f"{where}: expected one label an image, got {len(labels)} for {len(split.images)}.")
-        if labels.min() < 0 or labels.max() >= classes:
-            raise PluginError(f"{where}: labels must be 0 to {classes - 1}, got {labels.min()} to {labels.max()}.")
-        _check_images(splits, split.images, where)
+        _check_split(split, len(splits.class_names), where)
+        if isinstance(split.images, np.ndarray):
+            _check_array(splits, split.images, where)
+        else:
+            _check_encoded(splits, where)
 
 
-def _check_images(splits: Splits, images: Images, where: str) -> None:
-    if isinstance(images, np.ndarray):
-        if images.dtype != np.uint8 or images.ndim != 4:
-            raise PluginError(f"{where}: images must be uint8 N×H×W×C, got {images.dtype} of shape {images.shape}.")
-        if images.shape[1:] != image_shape(splits):
-            raise PluginError(f"{where}: images are {images.shape[1:]}, expected {image_shape(splits)}.")
-    elif not splits.fingerprint or splits.image_shape is None or splits.image_shape[2] not in PIL_MODES:
+def check_test_sets(test_sets: object, owner: str) -> None:
+    """Hold what `load` of a data set returned that is only evaluated on against the interface.
+
+    Raises:
+        PluginError: saying what was expected and what came.
+
+    """
+    if not isinstance(test_sets, TestSets):
+        raise PluginError(
+            f"data set {owner} is evaluation_only: `load` must return bench.api.TestSets, got "
+            f"{type(test_sets).__name__}."
+        )
+    _check_class_names(test_sets.class_names, owner)
+    if not test_sets.sets:
+        raise PluginError(f"data set {owner}: expected at least one set of test images, got none.")
+    for name, split in test_sets.sets.items():
+        where = f"data set {owner}, set {name}"
+        _check_split(split, len(test_sets.class_names), where)
+        _check_array(test_sets, split.images, where)
+
+
+def _check_class_names(class_names: tuple[str, ...], owner: str) -> None:
+    if not all(isinstance(name, str) for name in class_names):
+        raise PluginError(f"data set {owner}: class_names must be strings, got {class_names!r}.")
+    if len(class_names) < 2:
+        raise PluginError(f"data set {owner}: expected at least two class_names, got {len(class_names)}.")
+
+
+def _check_split(split: object, classes: int, where: str) -> None:
+    if not isinstance(split, Split):
+        raise PluginError(f"{where}: expected bench.api.Split, got {type(split).__name__}.")
+    labels = split.labels
+    if not isinstance(labels, np.ndarray) or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise PluginError(f"{where}: labels must be a one-dimensional integer array.")
+    if not len(labels) or len(labels) != len(split.images):
+        raise PluginError(f"{where}: expected one label an image, got {len(labels)} for {len(split.images)}.")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise PluginError(f"{where}: labels must be 0 to {classes - 1}, got {labels.min()} to {labels.max()}.")
+
+
+def _check_array(loaded: Splits | TestSets, images: Images, where: str) -> None:
+    found = f"{images.dtype} of shape {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4:
+        raise PluginError(f"{where}: images must be uint8 N×H×W×C, got {found}.")
+    if images.shape[1:] != image_shape(loaded):
+        raise PluginError(f"{where}: images are {images.shape[1:]}, expected {image_shape(loaded)}.")
+
+
+def _check_encoded(splits: Splits, where: str) -> None:
+    if not splits.fingerprint or splits.image_shape is None or splits.image_shape[2] not in PIL_MODES:
         raise PluginError(f"{where}: encoded images need a fingerprint, and an image_shape of 1 or 3 channels.")
 
 
-def image_shape(splits: Splits) -> ImageShape:
+def parts_of(loaded: Splits | TestSets) -> Mapping[str, Split]:
+    """Return what a data set's `load` handed over, by name."""
+    return loaded.named() if isinstance(loaded, Splits) else loaded.sets
+
+
+def image_shape(loaded: Splits | TestSets) -> ImageShape:
     """Return height, width and channels of the decoded images."""
-    images = splits.train.images
-    if splits.image_shape is not None:
-        return splits.image_shape
+    if isinstance(loaded, Splits) and loaded.image_shape is not None:
+        return loaded.image_shape
+    images = next(iter(parts_of(loaded).values())).images
     assert isinstance(images, np.ndarray)
     height, width, channels = images.shape[1:]
     return height, width, channels
@@ -111,10 +151,10 @@ def statistics(images: Images, shape: ImageShape) -> tuple[tuple[float, ...], tu
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
-def fingerprint(splits: Splits) -> str:
+def fingerprint(loaded: Splits | TestSets) -> str:
     """Return the SHA-256 of all images, labels and class names."""
-    digest = hashlib.sha256("\0".join(splits.class_names).encode())
-    for name, split in splits.named().items():
+    digest = hashlib.sha256("\0".join(loaded.class_names).encode())
+    for name, split in parts_of(loaded).items():
         assert isinstance(split.images, np.ndarray)
         digest.update(f"{name} {split.images.shape}".encode())
         digest.update(np.ascontiguousarray(split.images).data)
