@@ -22,6 +22,14 @@ INFO = Architecture(
         "28x28x1/10": 421_642,
     },
     accuracy={"cifar10": 0.701},
+    recipe={
+        "epochs": 10,
+        "batch_size": 32,
+        "drop_remainder": False,
+        "optimizer": "sgd",
+        "learning_rate": 1e-3,
+        "normalization": "symmetric",
+    },
 )
 
 

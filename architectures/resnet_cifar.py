@@ -20,6 +20,18 @@ INFO = Architecture(
         "32x32x3/10:depth=110": 1_727_962,
     },
     accuracy={"cifar10": 0.9125},
+    recipe={
+        "epochs": 164.1025641025641,
+        "batch_size": 128,
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "momentum": 0.9,
+        "l2": 1e-4,
+        "schedule": "multistep",
+        "milestones": [0.5, 0.75],
+        "crop_padding": 0.125,
+        "flip": True,
+    },
 )
 
 

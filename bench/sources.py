@@ -10,14 +10,13 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
-import site
 import sys
-import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+INSTALLED = "-packages"  # site-packages, dist-packages: wherever they are
 SHARED_BLOCKS = ("bench", "layers")  # the rest of bench is hashed into the environment
 
 
@@ -74,7 +73,10 @@ def _imported(tree: ast.Module, folder: Path, within: str = "") -> Iterator[tupl
             yield from _siblings(folder, [node.module] if node.module else [alias.name for alias in node.names])
         elif isinstance(node, ast.ImportFrom):
             package = within if _is_package(within) else within.rpartition(".")[0]
-            name = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            try:
+                name = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            except ImportError as error:
+                raise ValueError(f"{within}, which it imports, cannot be read: {error}") from error
             yield from _files(name.rstrip("."), [alias.name for alias in node.names])
 
 
@@ -138,12 +140,6 @@ def _local_root(name: str) -> Path | None:
         return None
     folders = [Path(each) for each in spec.submodule_search_locations or ()]  # also of a package without __init__.py
     path = (folders[0] if folders else Path(spec.origin or "")).resolve()
-    if name != "bench" and any(path.is_relative_to(folder) for folder in _installed()):
+    if name != "bench" and any(part.endswith(INSTALLED) for part in path.parts):
         return None
     return path if folders or path.suffix == ".py" else None
-
-
-@cache
-def _installed() -> tuple[Path, ...]:
-    folders = [*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()]
-    return tuple({Path(folder).resolve() for folder in folders if Path(folder).name.endswith("-packages")})

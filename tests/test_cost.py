@@ -47,8 +47,9 @@ def macs_of(body, *shapes):
 
 
 def architecture(name):
-    side = max(32, ARCHITECTURES[name].info.min_size)
-    return load_module(ARCHITECTURES[name]).build((side, side, 3), 10, **ARCHITECTURES[name].parameters)
+    plugin = ARCHITECTURES[name]
+    side = max(32, plugin.info.min_size)
+    return load_module(plugin).build((side, side, 3), 10, **{**plugin.parameters, **plugin.info.quick})
 
 
 class TestPublished:

@@ -39,6 +39,12 @@ def conv_bn(x: Any, filters: int, kernel_size: int, strides: int = 1) -> Any:
     return batch_norm(x)
 
 
+def stochastic_depth(x: Any, rate: float) -> Any:
+    """Drop a branch for whole images while training, and enlarge what is kept (Huang et al. 2016). x: N×..."""
+    noise_shape = (None,) + (1,) * (len(x.shape) - 1)
+    return layers.Dropout(rate, noise_shape)(x) if rate else x
+
+
 def _torch_init(fan_in: int) -> dict[str, Any]:
     """Weights and biases uniform in ±1/√fan_in: Kaiming uniform with a = √5, as PyTorch 2's `reset_parameters`."""
     bound = 1 / math.sqrt(fan_in)
