@@ -135,6 +135,7 @@ def _print_words(
         if comparison.judgement.verdict == Verdict.CANNOT_TELL and comparison.judgement.difference is not None:
             text += f" {sentences.seeds_sentence(comparison, difference)}"
         _print_text(console, text)
+    _print_text(console, sentences.basis_sentence(section))
 
 
 def _print_absent(section: Section, labels: Sequence[str], console: Console) -> None:

@@ -24,7 +24,7 @@ MOST_PROBLEMS = 20
 LOG_LINES = 10
 TOLD_BY_LOGS = {Reason.EXCEPTION, Reason.PROCESS_EXIT, Reason.KILLED_BY_SIGNAL}  # other messages say it all
 LEFT = {"architecture", "data set", *SETTING_SHOWN}
-FILES = ("leaderboard.md", "leaderboard.csv", "scaling.csv", "trials.parquet")
+FILES = ("leaderboard.md", "leaderboard.csv", "scaling.csv", "searches.csv", "further.csv", "trials.parquet")
 
 
 def make_console() -> Console:

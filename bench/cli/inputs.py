@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,15 +14,17 @@ from bench.errors import DataError, UsageError
 from bench.execution.work import Limits
 from bench.literals import parse_pairs, split_reference
 from bench.plugins import FOLDERS, Kind, PluginChoice, Registry, discover
-from bench.recipes import Recipe, resolve_recipe
+from bench.recipes import OWN, Recipe, resolve_recipe
 from bench.sweeps.combinations import Combination, Sweep, make_sweep
 from bench.sweeps.settings import Settings
+from bench.tuning import Tuning, make_tuning
 from bench.units import parse_bytes, parse_seconds
 
 if TYPE_CHECKING:
     from bench.data.cache import DataSource
     from bench.execution.planning import Choice
 
+BUDGETS = {"epochs": "epochs", "flops": "budget_flops"}
 DISK_BYTES = 4 * 10**9
 CHECKPOINT_SECONDS = 300.0
 
@@ -64,6 +67,7 @@ def sweep_of(arguments: argparse.Namespace) -> Sweep:
         "backends": arguments.backend,
         "devices": arguments.devices,
         "seeds": arguments.seeds,
+        "train_fractions": arguments.train_fraction,
     }
     return make_sweep(arguments.sweep, given, _overrides(arguments))
 
@@ -79,7 +83,21 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
             raise UsageError(f"{key} is given twice: by --set and by --{key.replace('_', '-')}. Leave one away.")
         if value is not None:
             overrides[key] = value
+    if arguments.budget is not None:
+        overrides |= _budget(arguments.budget, overrides)
     return overrides
+
+
+def _budget(text: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `--budget epochs=10` or `--budget flops=1e15` changes of every recipe."""
+    pairs = parse_pairs(text, "--budget")
+    (key, value), *more = pairs.items() or [("", None)]
+    amount = value if isinstance(value, int | float) and not isinstance(value, bool) else 0
+    if more or key not in BUDGETS or not 0 < amount <= sys.float_info.max:
+        raise UsageError(f"--budget: expected epochs=10 or flops=1e15, say, above 0; got {text!r}.")
+    if overrides.keys() & BUDGETS.values():
+        raise UsageError("--budget takes the place of epochs and budget_flops; leave one of them away.")
+    return {BUDGETS[key]: float(amount)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +115,8 @@ class RunSettings:
     exclusive: bool
     engine: str
     ray_address: str | None
+    evaluate_also: Sequence[str]
+    tuning: Tuning | None
 
 
 def settings_of(arguments: argparse.Namespace, file: Settings) -> RunSettings:
@@ -114,6 +134,9 @@ def settings_of(arguments: argparse.Namespace, file: Settings) -> RunSettings:
     jobs = pick("jobs")
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs must be at least 1; got {jobs}.")
+    keys = pick("tune", ())
+    if pick("tune_trials") is not None and not keys:
+        raise UsageError("--tune-trials is for --tune KEY, which was not asked for.")
     if pick("ray_address") and pick("engine") != "ray":
         raise UsageError("--ray-address is for --engine ray, which was not asked for.")
     return RunSettings(
@@ -132,6 +155,8 @@ def settings_of(arguments: argparse.Namespace, file: Settings) -> RunSettings:
         exclusive=pick("timing") == "exclusive",
         engine=pick("engine", "local"),
         ray_address=pick("ray_address"),
+        evaluate_also=pick("evaluate_also", ()),
+        tuning=make_tuning(keys, pick("tune_trials")) if keys else None,
     )
 
 
@@ -140,6 +165,7 @@ def choices_of(
     architectures: Registry,
     sources: Mapping[str, DataSource],
     precision_of: Callable[[str, str], str],
+    also: Sequence[DataSource] = (),
 ) -> Iterator[Choice]:
     """Yield the combinations with what their names stand for.
 
@@ -148,6 +174,7 @@ def choices_of(
         architectures: those that there are.
         sources: the data sets, by the names that the combinations have for them.
         precision_of: returns what a precision, `auto` perhaps, means with a backend.
+        also: data sets that each model is evaluated on besides.
 
     """
     from bench.execution.planning import Choice
@@ -156,18 +183,33 @@ def choices_of(
     resolved = cache(precision_of)
     recipes: dict[Any, Recipe] = {}
     for each in combinations:
-        key = each.recipe, id(each.overrides)
+        architecture = chosen(each.architecture)
+        key = each.recipe, id(each.overrides), each.architecture if each.recipe == OWN else ""
         if key not in recipes:
-            recipes[key] = resolve_recipe(each.recipe, each.overrides)
+            recipes[key] = _recipe(each, architecture)
         yield Choice(
-            architecture=chosen(each.architecture),
+            architecture=architecture,
             source=sources[each.dataset],
             recipe=recipes[key],
             precision=resolved(each.precision, each.backend),
             backend=each.backend,
             devices=each.devices,
             seed=each.seed,
+            train_fraction=each.train_fraction,
+            evaluate_also=tuple(also),
         )
+
+
+def _recipe(each: Combination, architecture: PluginChoice) -> Recipe:
+    """Return the recipe of a combination; an architecture whose file cannot be read has any."""
+    plugin = architecture.plugin
+    own = None if plugin.error else plugin.info.recipe
+    try:
+        return resolve_recipe(each.recipe, each.overrides, own)
+    except UsageError as error:
+        if each.recipe == OWN:
+            raise UsageError(f"{plugin.path}: {error}") from None
+        raise
 
 
 def _choose(architectures: Registry, reference: str) -> PluginChoice:

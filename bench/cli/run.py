@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import shlex
 import sys
 from collections import Counter
@@ -15,16 +16,18 @@ from bench.archive import Archive
 from bench.cli.console import print_failure, print_leaderboard, print_problems
 from bench.cli.dry_run import Outlook, estimate_all, print_outlook
 from bench.cli.inputs import RunSettings, choices_of, sources_of
-from bench.cli.progress import make_observer, prepare_progress
+from bench.cli.progress import make_observer, prepare_progress, print_notes
 from bench.data.cache import DataSource, Prepared, peek
+from bench.data.test_sets import require_fit, require_trainable
 from bench.environment import BACKENDS, resolve_precision
 from bench.errors import BackendError, DataError, StoreError, UsageError
 from bench.execution.engine import Engine
 from bench.execution.estimate import disk_bytes
 from bench.execution.local import LocalEngine
-from bench.execution.planning import Policy, Trial, last_of, plan, prepare_sources, remaining, stale
+from bench.execution.planning import Choice, Policy, Trial, last_of, plan, prepare_sources, remaining, stale
 from bench.execution.profiles import Profiles
 from bench.execution.runner import Options, Runner
+from bench.execution.searches import Search, searches_of, tuned_choices
 from bench.execution.server import ForkServer
 from bench.plugins import discover
 from bench.records import Status, TrialRecord
@@ -34,6 +37,7 @@ from bench.sweeps.combinations import Sweep
 from bench.units import format_bytes
 
 STALE_LINES = 10
+NOTE_LINES = 3
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,18 @@ class Plan:
     policy: Policy
 
 
+@dataclass(frozen=True)
+class Setup:
+    """What a sweep is run with: its data sets in the cache, the engine and its machines, and what was chosen."""
+
+    settings: RunSettings
+    arguments: argparse.Namespace
+    prepared: Mapping[str, Prepared]
+    engine: Engine
+    choices: Sequence[Choice]
+    machines: set[str]
+
+
 def run_sweep(sweep: Sweep, settings: RunSettings, arguments: argparse.Namespace) -> int:
     """Run a sweep and report. Returns 0 when every trial is well, skipped ones aside, else 1.
 
@@ -58,39 +74,77 @@ def run_sweep(sweep: Sweep, settings: RunSettings, arguments: argparse.Namespace
     if not arguments.dry_run:
         store.check_writable()
         store.sweep_up()
-    planned, engine = _plan(sweep, settings, arguments, store)
-    _announce(planned, engine, quiet=arguments.quiet or arguments.dry_run)
-    if arguments.dry_run:
+    setup = _set_up(sweep, settings, arguments)
+    try:
+        if settings.tuning is None:
+            return _run_choices(setup, setup.choices, store)
+        searches = searches_of(setup.choices, settings.tuning)
+        code = _run_choices(setup, [each for search in searches for each in search.choices], store)
+        if arguments.dry_run:
+            print(f"then {len(setup.choices)} trials with the values that are best on the validation images")
+            return code
+        last = last_of(store.read().records, setup.machines)
+        choices, failed = tuned_choices(setup.choices, searches, setup.prepared, last)
+        _tell_failed(failed)
+        return code | _run_choices(setup, choices, store) if choices else code
+    finally:
+        setup.engine.close()
+
+
+def _set_up(sweep: Sweep, settings: RunSettings, arguments: argparse.Namespace) -> Setup:
+    """Look up what the sweep names, prepare its data sets, and ask what there is to run it on."""
+    architectures = discover("architecture", settings.plugins)
+    names = dict.fromkeys(each.dataset for each in sweep.combinations)
+    sources = sources_of([*names, *settings.evaluate_also], settings.plugins, settings.data_dir)
+    for name in names:
+        require_trainable(sources[name].choice)
+    also = [sources[name] for name in settings.evaluate_also]
+    backends = list(dict.fromkeys(each.backend for each in sweep.combinations))
+    list(choices_of(sweep.combinations, architectures, sources, lambda precision, _: precision))  # wrong names first
+    prepared = _prepared(sources, backends[0], settings, arguments)
+    print_notes(prepared, details=NOTE_LINES)
+    _check_fit(also, [sources[name] for name in names], prepared)
+    engine = _engine(settings, backends)
+    choices = list(choices_of(sweep.combinations, architectures, sources, partial(_precision, engine), also))
+    machines = {engine.setting([unit], backend).environment.machine for unit in engine.units() for backend in backends}
+    return Setup(settings, arguments, prepared, engine, choices, machines)
+
+
+def _check_fit(also: Sequence[DataSource], trained: Sequence[DataSource], prepared: Mapping[str, Prepared]) -> None:
+    """Raise `UsageError` where a data set cannot be evaluated on with a model that was trained on another one."""
+    for each, main in itertools.product(also, trained):
+        labels = each.choice.label, main.choice.label
+        own, other = (prepared[label].info for label in labels)
+        require_fit(labels[0], own, labels[1], other)
+
+
+def _run_choices(setup: Setup, choices: Sequence[Choice], store: Store) -> int:
+    """Plan, run and report what is chosen; a dry run prints the plan. Returns the exit code."""
+    planned, engine, settings = _plan(setup, choices, store), setup.engine, setup.settings
+    quiet, dry_run = setup.arguments.quiet, setup.arguments.dry_run
+    _announce(planned, engine, quiet=quiet or dry_run)
+    if dry_run:
         _print_dry_run(planned, engine, store, settings)
         return 0
     _check_room(store, planned.todo, settings)
     try:
-        _run(planned, engine, store, settings, arguments.quiet)
+        _run(planned, engine, store, settings, quiet)
     except BaseException:
         with suppress(StoreError):  # why the sweep ended is to be told, a full disk say, and not that again
-            _report(store, planned, arguments.quiet)
+            _report(store, planned, quiet)
         raise
-    ended = _report(store, planned, arguments.quiet)
+    ended = _report(store, planned, quiet)
     return int(any(_is_bad(record) for record in ended) or not any(record.status == Status.OK for record in ended))
 
 
-def _plan(sweep: Sweep, settings: RunSettings, arguments: argparse.Namespace, store: Store) -> tuple[Plan, Engine]:
-    names = dict.fromkeys(each.dataset for each in sweep.combinations)
-    architectures = discover("architecture", settings.plugins)
-    sources = sources_of(names, settings.plugins, settings.data_dir)
-    backends = list(dict.fromkeys(each.backend for each in sweep.combinations))
-    list(choices_of(sweep.combinations, architectures, sources, lambda precision, _: precision))  # wrong names first
-    prepared = _prepared(sources, backends[0], settings, arguments)
-    engine = _engine(settings, backends)
-    precision_of = partial(_precision, engine)
-    trials = plan(choices_of(sweep.combinations, architectures, sources, precision_of), prepared)
-    _check_devices(trials, engine)
+def _plan(setup: Setup, choices: Sequence[Choice], store: Store) -> Plan:
+    trials = plan(choices, setup.prepared)
+    _check_devices(trials, setup.engine)
     before = store.read()
     print_problems(before.problems)
-    units = engine.units()
-    machines = {engine.setting([unit], backend).environment.machine for unit in units for backend in backends}
-    policy = Policy(force=arguments.force, retry_failed=arguments.retry_failed)
-    return Plan(trials, remaining(trials, before.records, machines, policy), before, machines, policy), engine
+    policy = Policy(force=setup.arguments.force, retry_failed=setup.arguments.retry_failed)
+    todo = remaining(trials, before.records, setup.machines, policy)
+    return Plan(trials, todo, before, setup.machines, policy)
 
 
 def _prepared(
@@ -165,6 +219,18 @@ def _print_dry_run(planned: Plan, engine: Engine, store: Store, settings: RunSet
     print_outlook(outlook, len(engine.units()), store.free_bytes() if store.folder.exists() else None)
 
 
+def _tell_failed(searches: Sequence[Search]) -> None:
+    """Say which trials are left out, since nothing was found to run them with."""
+    for search in searches:
+        of, keys = search.of, ", ".join(search.tuning.keys)
+        print(
+            f"bench: {of.architecture.label} on {of.source.choice.label} is left out: none of the "
+            f"{len(search.choices)} trials that searched for its {keys} under recipe {of.recipe.label} ended well. "
+            "Why is said above; begin with another value (--set), or run it without --tune.",
+            file=sys.stderr,
+        )
+
+
 def _tell_stale(planned: Plan) -> None:
     why = stale(planned.todo, planned.before.records)
     by_reason: dict[str, int] = {}
@@ -199,18 +265,15 @@ def _run(planned: Plan, engine: Engine, store: Store, settings: RunSettings, qui
         checkpoint_seconds=settings.checkpoint_seconds,
         exclusive=settings.exclusive,
     )
-    try:
-        _measure_peaks(planned.todo, engine, profiles)
-        done_before = len(planned.trials) - len(planned.todo)
-        units = len(engine.units())
-        expected = _expected_seconds(planned, engine, settings)
-        shown = make_observer(
-            store.folder, len(planned.todo), done_before, units, quiet, expected=expected, trials=planned.todo
-        )
-        with shown as observer:
-            Runner(store, engine, observer, profiles, options).run(planned.todo, known)
-    finally:
-        engine.close()
+    _measure_peaks(planned.todo, engine, profiles)
+    done_before = len(planned.trials) - len(planned.todo)
+    units = len(engine.units())
+    expected = _expected_seconds(planned, engine, settings)
+    shown = make_observer(
+        store.folder, len(planned.todo), done_before, units, quiet, expected=expected, trials=planned.todo
+    )
+    with shown as observer:
+        Runner(store, engine, observer, profiles, options).run(planned.todo, known)
 
 
 def _expected_seconds(planned: Plan, engine: Engine, settings: RunSettings) -> dict[str, float]:

@@ -9,10 +9,11 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.data.splits import held_out
+from bench.data.splits import trained_images
 from bench.environment import Environment
 from bench.execution.counting import Counts, figure, model_key
 from bench.execution.planning import Trial
+from bench.recipes import Recipe
 from bench.records import Status, TrialRecord
 from bench.spec import TrialSpec
 from bench.units import format_bytes
@@ -23,7 +24,8 @@ PEAK_SHARE = 0.25  # of the matrix-product peak, where there are no records to s
 RECORD_BYTES = 100_000  # of a trial without its predictions: record, history, log, layers
 LOGIT_BYTES = {"float32": 4, "float16": 2}
 BACKEND_BYTES = 400e6  # about what a process takes that has imported one and trained next to nothing
-STATE_COPIES = {"sgd": 2, "adamw": 3}  # of the weights, in a training's saved state
+STATE_COPIES = {"sgd": 2, "adam": 3, "adamw": 3, "lamb": 3, "lion": 2, "muon": 3}  # of weights, in a saved state
+UNKNOWN_MACS = 10**8  # of a model whose budget is in FLOPs, and whose cost is not known yet
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Estimator:
             seconds=self._seconds(trial, counts, groups),
             memory_bytes=_memory(trial, counts, groups),
             disk_bytes=disk_bytes(trial, logits),
-            state_bytes=2 * STATE_COPIES[trial.spec.recipe.optimizer] * 4 * counts.parameters if counts else None,
+            state_bytes=2 * _copies(trial.spec.recipe) * 4 * counts.parameters if counts else None,
         )
 
     def _summary(self, key: Hashable) -> _Summary:
@@ -124,10 +126,10 @@ class Estimator:
             return Figure(row.seconds, f"{row.records} of the same setting")
         if images.speed is not None:
             basis = f"speed of {images.records} on these images"
-            return Figure(_images(trial) / images.speed + images.besides, basis)
+            return Figure(_images(trial, counts) / images.speed + images.besides, basis)
         if counts is None or not counts.macs:
             return Figure(None, "unknown: no records on these images, and no count of MACs")
-        flops = FLOPS * counts.macs * _images(trial)
+        flops = FLOPS * counts.macs * _images(trial, counts)
         for group, whose in ((groups["architecture"], "the architecture"), (groups["all"], "other architectures")):
             if group.rate is not None:
                 basis = f"MACs at {group.rate / 1e9:,.3g} GFLOP/s, from {group.records} of {whose}"
@@ -230,11 +232,17 @@ def _median(values: Sequence[float]) -> float | None:
     return statistics.median(values) if values else None
 
 
-def _images(trial: Trial) -> int:
+def _images(trial: Trial, counts: Counts | None) -> int:
     """Return how many images a trial trains on, each as often as it does."""
-    recipe, counts = trial.spec.recipe, trial.prepared.info.counts
-    images = counts["train"] - held_out(counts, recipe.validation_fraction)
-    return images * recipe.total_epochs(images)
+    recipe, splits = trial.spec.recipe, trial.prepared.info.counts
+    images = trained_images(splits, recipe.validation_fraction, trial.spec.train_fraction)
+    macs = counts.macs if counts else None
+    return recipe.batch_size * recipe.total_steps(images, macs or UNKNOWN_MACS)
+
+
+def _copies(recipe: Recipe) -> int:
+    """Return how many copies of the weights a training's state holds."""
+    return STATE_COPIES[recipe.optimizer] + (recipe.average != "none")
 
 
 def _memory(trial: Trial, counts: Counts | None, groups: Mapping[str, _Summary]) -> Figure:
@@ -246,7 +254,7 @@ def _memory(trial: Trial, counts: Counts | None, groups: Mapping[str, _Summary])
     if counts is None or counts.activations is None:
         return Figure(None, "unknown: no such records, and no count of activations")
     recipe, width = trial.spec.recipe, 4 if trial.spec.precision == "float32" else 2
-    weights = (1 + STATE_COPIES[recipe.optimizer]) * 4 * counts.parameters
+    weights = (1 + _copies(recipe)) * 4 * counts.parameters
     beside = "the smallest trial here" if all_.memory else f"{format_bytes(BACKEND_BYTES)} for the backend"
     basis = f"parameters and activations on top of {beside}"
     least = all_.memory[0] if all_.memory else BACKEND_BYTES

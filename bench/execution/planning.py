@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.data.cache import DataInfo, DataSource, Prepared, find, prepare
-from bench.data.splits import held_out
+from bench.data.splits import trained_images
 from bench.errors import DataError, UsageError
 from bench.execution.server import ForkServer
 from bench.execution.work import WorkDiedError, WorkFailedError
 from bench.plugins import Plugin, PluginChoice
 from bench.recipes import Recipe
 from bench.records import Status, TrialRecord, last_attempts
-from bench.spec import PluginSpec, TrialSpec
+from bench.spec import AlsoSpec, PluginSpec, TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,17 @@ class Choice:
     backend: str
     devices: int
     seed: int
+    train_fraction: float = 1.0
+    evaluate_also: tuple[DataSource, ...] = ()
+    tuning: bool = False
+
+
+@dataclass(frozen=True)
+class Also:
+    """A further data set that a trained model is evaluated on."""
+
+    source: DataSource
+    prepared: Prepared
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,7 @@ class Trial:
     architecture: Plugin
     source: DataSource
     prepared: Prepared
+    also: tuple[Also, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,14 +100,15 @@ def plan(choices: Iterable[Choice], prepared: Mapping[str, Prepared]) -> list[Tr
 
     """
     trials: dict[str, Trial] = {}
-    checked: set[tuple[Recipe, str, int]] = set()
+    checked: set[tuple[Recipe, str, int, float]] = set()
     for choice in choices:
         data = prepared[choice.source.choice.label]
-        key = choice.recipe, choice.source.choice.label, choice.devices
+        key = choice.recipe, choice.source.choice.label, choice.devices, choice.train_fraction
         if key not in checked:
             _check_batch_size(choice, data.info)
             checked.add(key)
-        trial = _trial(choice, data)
+        also = tuple(Also(source, prepared[source.choice.label]) for source in choice.evaluate_also)
+        trial = _trial(choice, data, () if choice.tuning else also)
         trials.setdefault(trial.spec.trial_id, trial)
     return list(trials.values())
 
@@ -145,10 +158,10 @@ def _changes(before: TrialSpec, now: TrialSpec) -> Iterator[str]:
 
 def _without_sources(spec: TrialSpec) -> Any:
     parts = [spec.architecture.label, spec.dataset.label, spec.recipe, spec.precision, spec.backend]
-    return *parts, spec.devices, spec.seed
+    return *parts, spec.devices, spec.seed, spec.train_fraction, spec.tuning
 
 
-def _trial(choice: Choice, data: Prepared) -> Trial:
+def _trial(choice: Choice, data: Prepared, also: tuple[Also, ...]) -> Trial:
     spec = TrialSpec(
         architecture=_plugin_spec(choice.architecture),
         dataset=_plugin_spec(choice.source.choice),
@@ -158,8 +171,14 @@ def _trial(choice: Choice, data: Prepared) -> Trial:
         backend=choice.backend,
         devices=choice.devices,
         seed=choice.seed,
+        train_fraction=choice.train_fraction,
+        evaluate_also=tuple(
+            AlsoSpec(dataset=_plugin_spec(each.source.choice), fingerprint=each.prepared.info.fingerprint)
+            for each in also
+        ),
+        tuning=choice.tuning,
     )
-    return Trial(spec, choice.architecture.plugin, choice.source, data)
+    return Trial(spec, choice.architecture.plugin, choice.source, data, also)
 
 
 def _plugin_spec(choice: PluginChoice) -> PluginSpec:
@@ -174,12 +193,15 @@ def _plugin_spec(choice: PluginChoice) -> PluginSpec:
 
 def _check_batch_size(choice: Choice, info: DataInfo) -> None:
     recipe, label = choice.recipe, choice.source.choice.label
-    images = info.counts["train"] - held_out(info.counts, recipe.validation_fraction)
+    images = trained_images(info.counts, recipe.validation_fraction, choice.train_fraction)
     if recipe.batch_size > images:
         raise UsageError(
             f"a batch of {recipe.batch_size} is larger than the {images} training images of {label} "
-            f"(of {info.counts['train']}, the rest is held out for validation). Set a smaller --batch-size."
+            f"(of {info.counts['train']}, the rest is held out for validation or left out by --train-fraction). "
+            "Set a smaller --batch-size."
         )
+    if (recipe.mixup or recipe.cutmix) and choice.devices > 1 and choice.backend == "tensorflow":
+        raise UsageError("mixup and cutmix mix images of a whole batch: on TensorFlow they need --devices 1.")
     parts = {"a batch of": recipe.batch_size}
     if not recipe.drop_remainder and images % recipe.batch_size:
         parts["the last batch of an epoch,"] = images % recipe.batch_size

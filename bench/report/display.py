@@ -11,7 +11,8 @@ from bench.report.tables import ACCURACY, COUNTS, NOTED
 
 SOURCES_SHOWN = {"source": ["architecture_source"], "data": ["dataset_source", "data_fingerprint"]}
 OF_SOURCES = [name for names in SOURCES_SHOWN.values() for name in names]
-SETTING_SHOWN = ["recipe", "precision", "backend", "devices", "machine", "cores_used", "environment"]
+SETTING_SHOWN = ["recipe", "train_fraction", "precision", "backend", "devices", "machine", "cores_used", "environment"]
+ALL_IMAGES = ("train_fraction", "1.0")  # goes without saying
 MARK = "*"
 DISTURBED = "!"
 DISTURBED_NOTE = (
@@ -23,15 +24,15 @@ MARK_NOTE = "the best of its setting, or not told from it by its seeds"
 
 def shared_facts(rows: pd.DataFrame) -> dict[str, str]:
     """Return what all rows have in common of recipe, precision, backend, hardware and environment."""
-    return {column: str(rows.iloc[0][column]) for column in SETTING_SHOWN if rows[column].nunique() == 1}
+    shared = {column: str(rows.iloc[0][column]) for column in SETTING_SHOWN if rows[column].nunique() == 1}
+    return {column: value for column, value in shared.items() if (column, value) != ALL_IMAGES}
 
 
 def display_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows as text, with the columns of the setting in which they differ."""
-    shared = shared_facts(rows)
     shown = pd.DataFrame({"architecture": rows["architecture"]})
     for column in SETTING_SHOWN:
-        if column not in shared:
+        if rows[column].nunique() > 1:
             shown[column] = rows[column]
     for name, columns in SOURCES_SHOWN.items():
         if rows.groupby("architecture")[columns].nunique().gt(1).any(axis=None):  # rows that would look alike
@@ -39,6 +40,8 @@ def display_rows(rows: pd.DataFrame) -> pd.DataFrame:
     accuracies = [accuracy_text(*row) for row in rows[ACCURACY].astype(float).itertuples(index=False)]
     marks = [f" {MARK}" if mark else "" for mark in rows["among_best"].fillna(False)]
     shown["top-1 %"] = [text + mark for text, mark in zip(accuracies, marks, strict=True)]
+    if rows["test_time_accuracy_mean"].notna().any():
+        shown["views top-1 %"] = rows["test_time_accuracy_mean"].map(lambda value: _fixed(value * 100, 2))
     shown["seeds"] = rows["seeds"]
     shown["train img/s"] = _doubted(rows["train_images_per_second"].map(_whole), rows["disturbed"])
     shown["infer img/s"] = _doubted(rows["inference_images_per_second"].map(_whole), rows["profile_disturbed"])

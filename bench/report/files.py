@@ -1,8 +1,13 @@
-"""Writes the tables: `leaderboard.md` and `.csv`, `scaling.csv` and `trials.parquet`, each replaced as a whole."""
+"""Writes the tables, each replaced as a whole.
+
+`leaderboard.md` and `.csv`, `trials.parquet`, and where there is something to show `scaling.csv`, `searches.csv` and
+`further.csv`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +16,9 @@ from bench.atomic import replacing
 from bench.errors import StoreError
 from bench.records import TrialRecord
 from bench.report.display import display_rows, mark_notes, markdown_text, scaling_rows, shared_facts
+from bench.report.further import further
 from bench.report.scaling import VIRTUAL_NOTE, scaling
+from bench.report.searches import searches
 from bench.report.tables import leaderboard
 from bench.report.trials import trials_table
 
@@ -20,7 +27,8 @@ FORMULA = ("=", "+", "-", "@")  # what a spreadsheet would compute
 NOTES = """\
 Accuracies are top-1 on the test set after the last epoch: the mean over seeds ± half of its 95 % interval
 (Student's t), without an interval for a single seed; it speaks of other seeds, not of other test images. Speeds hold
-for the machine, precision and batch size of their row alone.
+for the machine, precision and batch size of their row alone. A row whose recipe does not say `tuned` compares
+architectures under this recipe: other values of it might suit one of them better.
 """
 
 
@@ -32,15 +40,16 @@ def write_report(folder: Path, records: Sequence[TrialRecord]) -> pd.DataFrame:
     """
     trials = trials_table(records)
     table = leaderboard(records, trials)
-    scaled = scaling(table)
+    scaled, elsewhere = scaling(table), further(trials)
     try:
         _replace(folder / "leaderboard.csv", lambda path: to_csv(table, path))
         _replace(folder / "leaderboard.md", lambda path: path.write_text(to_markdown(table), encoding="utf-8"))
         _replace(folder / "trials.parquet", lambda path: trials.to_parquet(path, index=False))
-        if len(scaled):
-            _replace(folder / "scaling.csv", lambda path: to_csv(scaled, path))
-        else:
-            (folder / "scaling.csv").unlink(missing_ok=True)  # of records that are gone
+        for name, some in {"scaling.csv": scaled, "searches.csv": searches(trials), "further.csv": elsewhere}.items():
+            if len(some):
+                _replace(folder / name, partial(to_csv, some))
+            else:
+                (folder / name).unlink(missing_ok=True)  # of records that are gone
     except OSError as error:
         raise StoreError(f"the report in {folder} cannot be written: {error}. The records are kept.") from error
     return table

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 from bench.report.comparison import Comparison, Section, Side
-from bench.report.display import DISTURBED, SETTING_SHOWN
+from bench.report.display import ALL_IMAGES, DISTURBED, SETTING_SHOWN
 from bench.report.judgement import LEVEL, POWER, SPREAD_CONFIDENCE, Verdict
 from bench.report.statistics import varies
 
@@ -22,6 +23,8 @@ NETWORKS_NOTE = (
     "McNemar: two trained networks on the same test images. Another seed trains another network, so this decides "
     "nothing between architectures."
 )
+
+SEARCHED = re.compile(r" tuned\((?P<keys>[a-z0-9_,]+); (?P<trials>[0-9]+) trials\)$")
 
 
 def verdict_sentence(comparison: Comparison, family: int) -> str:
@@ -48,6 +51,16 @@ def seeds_sentence(comparison: Comparison, difference: float) -> str:
     )
 
 
+def basis_sentence(section: Section) -> str:
+    """Say whether each architecture got values of the recipe that suit it, or all of them the recipe's."""
+    recipe = section.setting["recipe"]
+    found = SEARCHED.search(recipe)
+    if found is None:
+        return f"That is under this recipe ({recipe}), with no search for values that suit each of them."
+    keys, trials = found["keys"].replace(",", " and "), found["trials"]
+    return f"For each of them, {keys} was searched first: {trials} trials, by accuracy on validation images."
+
+
 def section_title(section: Section, sections: Sequence[Section]) -> str:
     """Return the data set with what tells this section from the others."""
     varying = [name for name in SETTING_SHOWN if len({each.setting[name] for each in sections}) > 1]
@@ -61,7 +74,7 @@ def section_title(section: Section, sections: Sequence[Section]) -> str:
 def shared_setting(sections: Sequence[Section]) -> str:
     """Return what all sections share of recipe, precision, backend, hardware and environment."""
     shared = [name for name in SETTING_SHOWN if len({each.setting[name] for each in sections}) == 1]
-    return "; ".join(f"{name} {sections[0].setting[name]}" for name in shared)
+    return "; ".join(_facts(sections[0].setting, shared))
 
 
 def verdict_row(comparison: Comparison) -> dict[str, str]:
@@ -137,9 +150,13 @@ def probability(value: float) -> str:
 
 def setting_line(setting: Mapping[str, str]) -> str:
     """Return data set and setting in a line, as an error names them."""
-    facts = "; ".join(f"{name} {setting[name]}" for name in SETTING_SHOWN)
+    facts = "; ".join(_facts(setting, SETTING_SHOWN))
     hashes = " ".join(setting[name][:7] for name in DATA_SOURCES)
     return f"{setting['dataset']}; {facts}; data {hashes}"
+
+
+def _facts(setting: Mapping[str, str], names: Iterable[str]) -> list[str]:
+    return [f"{name} {setting[name]}" for name in names if (name, setting[name]) != ALL_IMAGES]
 
 
 def _mean(side: Side) -> str:

@@ -15,15 +15,16 @@ from bench.report.statistics import mean_interval
 from bench.report.trials import HARDWARE, Row, counted_trials, numbers
 
 OTHERS = "resolved_other_trials"
-IDENTITY = ["dataset", "architecture", "recipe", "precision", "backend", *HARDWARE, "environment"]
-SOURCES = ["architecture_source", "dataset_source", "data_fingerprint"]
+IDENTITY = ["dataset", "architecture", "recipe", "train_fraction", "precision", "backend", *HARDWARE, "environment"]
+SOURCES = ["architecture_source", "dataset_source", "data_fingerprint", "recipe_hash", "recipe_shared"]
 SETTING = [*IDENTITY, *SOURCES]  # attempts that differ in any of these are never averaged
-OF_ARCHITECTURE = ["architecture", "architecture_source"]
+OF_ARCHITECTURE = ["architecture", "architecture_source", "recipe_hash"]
 COMPARABLE = [column for column in SETTING if column not in OF_ARCHITECTURE]  # what compared architectures share
 AVERAGED = {  # column of the leaderboard: column of the trials whose mean over the seeds it is
     "test_top5_accuracy_mean": "test_top5_accuracy",
     "test_nll_mean": "test_nll",
     "test_ece_mean": "test_ece",
+    "test_time_accuracy_mean": "test_time_accuracy",
     "validation_accuracy_mean": "validation_accuracy",
     **{
         name: name

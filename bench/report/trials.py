@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections import Counter
@@ -14,13 +15,14 @@ import pandas as pd
 
 from bench.environment import Environment
 from bench.measurement.peak import utilisation
-from bench.recipes import Recipe, recipe_label
+from bench.recipes import OWN, Recipe, recipe_label
 from bench.records import TrialRecord, last_attempts
 
 PEAK = "resolved_matmul_peak_flops"
+HASH_DIGITS = 12
 MOST_COLUMNS = 1_000  # beyond, records that somebody made up would fill the memory
 HARDWARE = ["devices", "machine", "cores_used"]
-OF_TRIAL = ["trial_id", "machine", "cores_used", "environment"]  # of attempts that share these the last one counts
+OF_TRIAL = ["training_id", "machine", "cores_used", "environment"]  # of attempts that share these the last one counts
 Row = dict[str, Any]
 
 
@@ -69,18 +71,22 @@ def numbers(trials: pd.DataFrame, name: str) -> pd.Series[Any]:
 
 
 def counted_trials(records: Sequence[TrialRecord], trials: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Return one row a trial, machine and environment: its last attempt, with the columns of `trials_table`."""
+    """Return one row a trial, machine and environment: its last attempt, with the columns of `trials_table`.
+
+    Without the trials of searches, which saw no test image.
+    """
     trials = trials_table(records) if trials is None else trials
     keys = zip(map(id, records), zip(*(trials[name] for name in OF_TRIAL), strict=True), strict=True)
     key_of = dict(keys)
     kept = {id(record) for record in last_attempts(records, lambda record: key_of[id(record)]).values()}
-    return trials[[id(record) in kept for record in records]]
+    return trials[[id(record) in kept and not record.spec.tuning for record in records]]
 
 
 def _flatten(record: TrialRecord, hardware: Row) -> Row:
     spec = record.spec
     own = {
         "trial_id": record.trial_id,
+        "training_id": _training_id(record),
         "attempt": record.attempt,
         "status": str(record.status),
         "reason": str(record.reason),
@@ -93,6 +99,8 @@ def _flatten(record: TrialRecord, hardware: Row) -> Row:
         "backend": spec.backend,
         "devices": spec.devices,
         "seed": spec.seed,
+        "train_fraction": spec.train_fraction,
+        "tuning": spec.tuning,
         **hardware,
         "architecture_source": spec.architecture.sources,
         "dataset_source": spec.dataset.sources,
@@ -106,9 +114,28 @@ def _flatten(record: TrialRecord, hardware: Row) -> Row:
     return own | figures | own  # whatever figures are called, they take no other column's place
 
 
+def _training_id(record: TrialRecord) -> str:
+    """Return what trials share that train alike: what else a model was evaluated on makes another trial of it."""
+    spec = record.spec
+    return dataclasses.replace(spec, evaluate_also=()).trial_id if spec.evaluate_also else record.trial_id
+
+
 @cache
 def _recipe(recipe: Recipe) -> Row:
-    return {"recipe": recipe_label(recipe), "recipe_resolved": json.dumps(dataclasses.asdict(recipe))}
+    """Return the recipe's columns.
+
+    Of recipes that differ between architectures by their nature, their own or those that were searched for each, only
+    the name has to be shared for a comparison.
+    """
+    text = json.dumps(recipe.identity(), sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
+    differs = recipe.name == OWN or recipe.tuned
+    return {
+        "recipe": recipe_label(recipe),
+        "recipe_resolved": json.dumps(recipe.to_json()),
+        "recipe_hash": digest,
+        "recipe_shared": "" if differs else digest,
+    }
 
 
 def _hardware(environment: Environment) -> Row:
