@@ -26,10 +26,11 @@ from bench.literals import format_reference, is_plain, replace_defaults, split_r
 from bench.sources import LocalModules, changed_modules, local_modules
 
 Kind = Literal["architecture", "dataset"]
-ENTRY_POINT_GROUP = "bench.plugins"
 FUNCTIONS: Mapping[Kind, str] = {"architecture": "build", "dataset": "load"}
 FOLDERS: Mapping[Kind, str] = {"architecture": "architectures", "dataset": "datasets"}
+ENTRY_POINT_GROUPS: Mapping[Kind, str] = {kind: f"bench.{folder}" for kind, folder in FOLDERS.items()}
 DESCRIPTIONS: Mapping[Kind, type] = {"architecture": Architecture, "dataset": Dataset}
+CHOICES = {"normalization": ("pixels",)}  # of a description's texts, those that only some values mean anything in
 PROVIDED = {"data_dir", "progress"}  # keyword arguments that the runner fills in, never the user's parameters
 
 
@@ -64,7 +65,8 @@ class PluginChoice:
     @property
     def label(self) -> str:
         """The name with the parameters that differ from their defaults, as typed on the command line."""
-        return format_reference(self.plugin.name, self.parameters, self.plugin.parameters)
+        argument = self.plugin.info.argument if self.plugin.info else ""
+        return format_reference(self.plugin.name, self.parameters, self.plugin.parameters, argument)
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,23 @@ class Registry:
         plugin = self.plugins[name]
         if plugin.error:
             raise PluginError(f"{plugin.path}: {plugin.error}")
-        return PluginChoice(plugin, replace_defaults(plugin.parameters, changes, f"{self.kind} {name}"))
+        parameters = replace_defaults(plugin.parameters, self._keyed(plugin, changes), f"{self.kind} {name}")
+        argument = plugin.info.argument
+        if argument and not parameters[argument]:
+            raise UsageError(f"{self.kind} {name} needs its {argument} after a colon: {name}:{argument.upper()}.")
+        return PluginChoice(plugin, parameters)
+
+    def _keyed(self, plugin: Plugin, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the changes with the key of the value that was given without one."""
+        argument = plugin.info.argument
+        if "" in changes and not argument:
+            raise UsageError(
+                f"{self.kind} {plugin.name}: expected KEY=VALUE after the colon, got {changes['']!r}. "
+                f"Its parameters: {', '.join(plugin.parameters) or 'none'}."
+            )
+        if "" in changes and argument in changes:
+            raise UsageError(f"{self.kind} {plugin.name}: its {argument} is given twice, once without its key.")
+        return {key or argument: value for key, value in changes.items()}
 
 
 def discover(kind: Kind, extra_folders: Iterable[Path] = ()) -> Registry:
@@ -101,7 +119,7 @@ def discover(kind: Kind, extra_folders: Iterable[Path] = ()) -> Registry:
 
     """
     plugins: dict[str, Plugin] = {}
-    for folder in [_builtin_folder(kind), *_installed_folders(kind), *_user_folders(kind, extra_folders)]:
+    for folder in [*searched_folders(kind), *_user_folders(kind, extra_folders)]:
         for path in sorted(folder.glob("[!_]*.py")):
             plugin = read_plugin(kind, path)
             if plugin.name in plugins:
@@ -113,6 +131,16 @@ def discover(kind: Kind, extra_folders: Iterable[Path] = ()) -> Registry:
     return Registry(kind, plugins)
 
 
+def searched_folders(kind: Kind) -> list[Path]:
+    """Return the folders that are searched without being named: the built-in one, and those of installed packages.
+
+    Raises:
+        PluginError: an entry point names no package.
+
+    """
+    return [_builtin_folder(kind), *_installed_folders(kind)]
+
+
 def read_plugin(kind: Kind, path: Path) -> Plugin:
     """Read one plugin file without executing it; what is wrong with it ends in `error`."""
     path = path.resolve()
@@ -122,6 +150,8 @@ def read_plugin(kind: Kind, path: Path) -> Plugin:
         functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
         info = _read_info(kind, tree)
         parameters = _read_parameters(functions, FUNCTIONS[kind])
+        if info.argument and type(parameters.get(info.argument)) is not str:
+            raise ValueError(f"INFO.argument is {info.argument!r}, but `{FUNCTIONS[kind]}` has no such text parameter.")
         modules = local_modules(path.parent, tree)
     except SyntaxError as error:
         where = "" if error.filename == str(path) else f" of {error.filename}"
@@ -224,13 +254,21 @@ def _builtin_folder(kind: Kind) -> Path:
 
 
 def _installed_folders(kind: Kind) -> list[Path]:
-    folders = []
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-        spec = importlib.util.find_spec(entry.value.partition(".")[0])  # of a top-level package: executes nothing
-        if spec is None or not spec.submodule_search_locations:
-            raise PluginError(f"the entry point {entry.name!r} ({ENTRY_POINT_GROUP}) names no package: {entry.value!r}")
-        parts = entry.value.split(".")[1:]
-        folders += [Path(root).joinpath(*parts, FOLDERS[kind]) for root in spec.submodule_search_locations]
+    group = ENTRY_POINT_GROUPS[kind]
+    return [folder for entry in importlib.metadata.entry_points(group=group) for folder in _package_folders(entry)]
+
+
+def _package_folders(entry: importlib.metadata.EntryPoint) -> list[Path]:
+    """Return the folders of the package that an entry point names; executes nothing."""
+    top, *parts = entry.value.split(".")
+    spec = importlib.util.find_spec(top)  # of a top-level package alone: to find another one executes those around it
+    roots = spec.submodule_search_locations if spec else None
+    folders = [folder for folder in (Path(root, *parts) for root in roots or ()) if folder.is_dir()]
+    if not folders:
+        raise PluginError(
+            f"the entry point {entry.name!r} ({entry.group}) names no package: {entry.value!r}. Expected one whose "
+            ".py files are plugins, my_nets.architectures say; are they in the wheel?"
+        )
     return folders
 
 
@@ -250,7 +288,9 @@ def _read_info(kind: Kind, tree: ast.Module) -> Any:
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if any(isinstance(target, ast.Name) and target.id == "INFO" for target in targets):
-                return _evaluate_call(description, node.value)
+                info = _evaluate_call(description, node.value)
+                _check_choices(info, node.lineno)
+                return info
     raise ValueError(f"has no `INFO = {description.__name__}(...)`; docs/writing-plugins.md shows one.")
 
 
@@ -272,6 +312,15 @@ def _check_types(info: Any, defaults: Any) -> None:
         value, expected = getattr(info, item.name), type(getattr(defaults, item.name))
         if type(value) is not expected:
             raise ValueError(f"{item.name} must be {expected.__name__}, got {value!r}")
+
+
+def _check_choices(info: Any, line: int) -> None:
+    for name, allowed in CHOICES.items():
+        value = getattr(info, name, "")
+        if value and value not in allowed:
+            raise ValueError(
+                f"INFO in line {line}: {name} must be one of {', '.join(allowed)}, or empty; got {value!r}."
+            )
 
 
 def _read_parameters(functions: Mapping[str, ast.FunctionDef], name: str) -> dict[str, Any]:

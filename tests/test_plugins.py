@@ -1,3 +1,5 @@
+import os
+import subprocess
 import sys
 import textwrap
 
@@ -6,6 +8,8 @@ import pytest
 from bench.api import Architecture
 from bench.errors import PluginError, UsageError
 from bench.plugins import discover, load_module, read_plugin
+from bench.store import Store
+from tests.conftest import TINY_DATA, TINY_NET, command
 
 RAISES = """
 from bench.api import Architecture
@@ -185,26 +189,74 @@ def test_a_local_module_that_changed_after_planning_is_refused(tmp_path, local_p
     assert load_module(read_plugin("architecture", plugin.path)).VALUE == 22
 
 
-def test_installed_packages_offer_plugins_without_being_imported(tmp_path, monkeypatch):
-    package = tmp_path / "their_package"
-    write(package / "architectures", 'INFO = Architecture()\ndef build(s, n): "theirs"\n').rename(
-        package / "architectures" / "their_net.py"
-    )
-    (package / "__init__.py").write_text("raise RuntimeError('must not be imported')")
-    info = tmp_path / "their_package-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[bench.plugins]\ntheirs = their_package\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    assert discover("architecture").plugins["their_net"].error == ""
-    assert "their_package" not in sys.modules
+PROJECT = """
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "their-plugins"
+version = "1.0"
+
+[project.entry-points."bench.architectures"]
+theirs = "their_plugins.architectures"
+
+[project.entry-points."bench.datasets"]
+theirs = "their_plugins.datasets"
+
+[tool.setuptools]
+packages = ["their_plugins", "their_plugins.architectures", "their_plugins.datasets"]
+"""
 
 
-def test_an_entry_point_that_names_no_package_is_an_error(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The folder that a package was installed into, which offers `their_net` and `their_data`."""
+    pytest.importorskip("setuptools")
+    project, target = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("installed")
+    (project / "pyproject.toml").write_text(PROJECT)
+    files = {
+        "__init__.py": "raise RuntimeError('must not be imported to be listed')",
+        "architectures/_blocks.py": "UNITS = 4",
+        "architectures/their_net.py": TINY_NET.replace("import keras", "import keras\nfrom ._blocks import UNITS", 1),
+        "datasets/their_data.py": TINY_DATA,
+    }
+    for name, text in files.items():
+        path = project / "their_plugins" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    options = ["--no-build-isolation", "--no-index", "--no-deps", "--quiet", "--target", str(target)]
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, str(project)], check=True)
+    return target
+
+
+def test_an_installed_package_offers_plugins_that_are_listed_and_run(installed, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed), *filter(None, sys.path)])}
+    listed = command("list", env=environment)
+    out, err = listed.communicate()
+    assert listed.returncode == 0, err
+    architectures, _, datasets = out.partition("datasets:")
+    assert "their_net" in architectures
+    assert "their_data" in datasets
+    options = ("--epochs", 2, "--batch-size", 16, "--measure", "basic", "--results", tmp_path)
+    trained = command("run", "--arch", "their_net", "--dataset", "their_data", *options, env=environment)
+    out, err = trained.communicate()
+    assert trained.returncode == 0, out + err
+    (record,) = Store(tmp_path).records()
+    assert (record.spec.architecture.name, record.spec.dataset.name) == ("their_net", "their_data")
+    assert record.spec.architecture.modules.keys() == {"._blocks"}
+
+
+@pytest.mark.parametrize("value", ["no_such_package", "their_package.no_such_part", "lonely", "their_package:plugins"])
+def test_an_entry_point_that_names_no_package_is_an_error(tmp_path, monkeypatch, value):
     info = tmp_path / "their_package-1.0.dist-info"
     info.mkdir()
+    (tmp_path / "their_package").mkdir()
+    (tmp_path / "lonely.py").write_text("")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[bench.plugins]\ntheirs = no_such_package\n")
+    (info / "entry_points.txt").write_text(f"[bench.architectures]\ntheirs = {value}\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(PluginError, match=r"'theirs' .* names no package: 'no_such_package'"):
+    with pytest.raises(PluginError) as error:
         discover("architecture")
+    assert f"'theirs' (bench.architectures) names no package: '{value}'. Expected one whose .py" in str(error.value)
+    discover("dataset")

@@ -52,13 +52,14 @@ def compare(arguments: argparse.Namespace) -> int:
 
 def prepare(arguments: argparse.Namespace) -> int:
     """Download and cache data sets."""
-    from bench.cli.progress import prepare_progress
+    from bench.cli.progress import prepare_progress, print_notes
     from bench.execution.planning import prepare_sources
     from bench.execution.server import ForkServer
 
     sources = sources_of(arguments.datasets, arguments.plugins, arguments.data_dir)
     with prepare_progress(arguments.quiet) as progress:
         prepared = prepare_sources(sources.values(), ForkServer(), progress)
+    print_notes(prepared)
     if not arguments.quiet:
         for source in sources.values():
             info = prepared[source.choice.label].info
@@ -66,6 +67,20 @@ def prepare(arguments: argparse.Namespace) -> int:
             size = "×".join(map(str, info.image_shape))
             print(f"{source.choice.label}: {counts} images of {size}, {len(info.class_names)} classes; ready")
     return 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Hold plugins against the contract; exit code 1 where something is to be mended."""
+    from bench.cli.check import check_plugins
+
+    return check_plugins(arguments)
+
+
+def new(arguments: argparse.Namespace) -> int:
+    """Write a plugin to begin with."""
+    from bench.cli.new import write_plugin
+
+    return write_plugin(arguments)
 
 
 def list_plugins(arguments: argparse.Namespace) -> int:

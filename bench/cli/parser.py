@@ -11,7 +11,7 @@ from bench.cli import commands
 from bench.environment import BACKENDS, PRECISIONS
 from bench.errors import UsageError
 from bench.literals import parse_path
-from bench.recipes import RECIPES
+from bench.recipes import SHIPPED
 
 EXAMPLES = {
     "bench": """\
@@ -60,6 +60,23 @@ examples:
   bench prepare cifar10 fashion_mnist
   bench prepare cifar10 --data-dir ~/tensorflow_datasets
 """,
+    "check": """\
+examples:
+  bench check resnet_cifar
+  bench check my_net --plugins ~/my-plugins
+  bench check architectures/my_net.py datasets/my_images.py
+  bench check my_net:width=64 --backend jax
+
+Runs the contract that the project's own tests run: sizes, channels, classes, precision, seeds, gradients, saving.
+Exit code: 0 all well, 1 something is to be mended, 2 wrong usage.
+""",
+    "new": """\
+examples:
+  bench new architecture my_net
+  bench new dataset my_images --plugins ~/my-plugins
+
+Writes architectures/NAME.py or datasets/NAME.py, which works as it is; nothing that is there is overwritten.
+""",
     "list": """\
 examples:
   bench list
@@ -95,6 +112,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _add_folders(prepare)
     prepare.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    _add_check(add("check", "check architectures and data sets of your own, and say what to mend", commands.check))
+    _add_new(add("new", "write an architecture or a data set to begin with", commands.new))
     list_ = add("list", "show the architectures and data sets there are", commands.list_plugins)
     list_.add_argument("kind", nargs="?", choices=["architectures", "datasets"], help="only these")
     _add_plugins(list_)
@@ -121,10 +140,13 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     recipe = parser.add_argument_group("how to train")
     recipe.add_argument(
         "--recipe",
-        help=f"recipes: {', '.join(RECIPES)} (the first is default), with overrides",
+        help=f"recipes: {', '.join(SHIPPED)} (the first is default) or a TOML file of your own, with overrides",
         **names,  # type: ignore[arg-type]
     )
-    recipe.add_argument("--epochs", type=int, metavar="N", help="just so many passes over the training images")
+    recipe.add_argument("--epochs", type=float, metavar="N", help="just so many passes over the training images")
+    recipe.add_argument(
+        "--budget", metavar="epochs=N|flops=X", help="what each training may cost; the schedule is fitted to it"
+    )
     recipe.add_argument("--batch-size", type=int, metavar="N", help="images a step")
     recipe.add_argument("--learning-rate", type=float, metavar="X", help="the highest learning rate")
     recipe.add_argument(
@@ -143,6 +165,28 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="devices that a trial shares its batches out over (default 1)",
+    )
+    recipe.add_argument(
+        "--train-fraction",
+        nargs="+",
+        type=float,
+        metavar="X",
+        help="use only that part of the training images, stratified; a smaller part lies within a larger (default 1)",
+    )
+    recipe.add_argument(
+        "--tune",
+        nargs="+",
+        action="extend",
+        metavar="KEY",
+        help="search these keys of the recipe (learning_rate, weight_decay, l2) for each architecture, by validation",
+    )
+    recipe.add_argument("--tune-trials", type=int, metavar="N", help="values that are tried of them (default 8)")
+    parser.add_argument(
+        "--evaluate-also",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="further data sets to evaluate each trained model on, such as cifar10_corrupted",
     )
     again = parser.add_argument_group("what is run again")
     again.add_argument("--force", action="store_true", help="run trials that have ended on this machine once more")
@@ -196,6 +240,26 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", metavar="NAME", help="only this backend")
     parser.add_argument("--json", type=_path, metavar="FILE", help="also write the comparisons to this file, as JSON")
     _add_results(parser)
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "names", nargs="+", metavar="NAME|FILE", help="plugins, with parameters after a colon, or their files"
+    )
+    parser.add_argument("--backend", choices=list(BACKENDS), default="tensorflow", help="default tensorflow")
+    _add_folders(parser)
+
+
+def _add_new(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", choices=["architecture", "dataset"], help="what to write")
+    parser.add_argument("name", metavar="NAME", help="its name: lower-case letters, digits and underscores")
+    parser.add_argument(
+        "--plugins",
+        type=_path,
+        default=Path(),
+        metavar="DIR",
+        help="the folder that holds, or will hold, architectures/ or datasets/ (default: this one)",
+    )
 
 
 def _add_status(parser: argparse.ArgumentParser) -> None:
