@@ -11,6 +11,8 @@ expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "bench").rglob
 expected |= {
     f"bench/{folder}/{path.name}" for folder in ("architectures", "datasets") for path in (ROOT / folder).glob("*.py")
 }
+data = ("recipes/*.toml", "templates/*")
+expected |= {path.relative_to(ROOT).as_posix() for each in data for path in (ROOT / "bench").glob(each)}
 expected |= {"bench/py.typed", "bench/sweep.schema.json"}
 missing = expected - names
 if top != {"bench"} or missing:
