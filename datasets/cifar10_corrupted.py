@@ -7,8 +7,9 @@ extra ones of the same authors, meant for choosing settings, are left out. The o
 the same order, so never train or choose anything on them. `corruptions` and `severities` choose some:
 `cifar10_corrupted:corruptions=["fog","snow"],severities=[5]`.
 
-Wide ResNet 40-2 with flips and crops keeps 73.1 % on average, with AugMix 88.8 % (Hendrycks et al. 2020). A recipe that
-augments with one of these corruptions has seen it: its figure is of another kind.
+RobustBench's table has 73.46 % on average for Wide ResNet 28-10 with standard training (94.78 % on the originals), and
+88.82 % for 40-2 with AugMix (95.08 %). A recipe that augments with one of these corruptions has seen it: its figure is
+of another kind.
 
 2.7 GiB are downloaded, once; the 75 sets take 2.3 GB of memory and disk, and minutes to prepare.
 """

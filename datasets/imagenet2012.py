@@ -6,7 +6,7 @@ recipe says. ResNet-50 reaches 76.1 % (torchvision's first weights, 90 epochs, o
 
 Nothing is downloaded. Register at https://image-net.org/download-images, fetch `ILSVRC2012_img_train.tar` (138 GiB) and
 `ILSVRC2012_img_val.tar` (6.3 GiB), and put both, as they are, into `downloads/manual/` in the TFDS data directory. The
-first `bench prepare imagenet2012` has TFDS write its own files from them (hours, another 150 GB), and makes an index;
+first `bench prepare imagenet2012` has TFDS write its own files from them (hours, another 155 GB), and makes an index;
 once TFDS has written its files, the archives can go. A folder that TFDS has prepared elsewhere can be copied instead.
 
 Images stay JPEGs in TFDS's files. Training sees random parts of them, evaluation the centre, brought to `size` pixels.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.api import Dataset, Splits
 from bench.data import tfds
-from bench.errors import DataError
+from bench.errors import DataError, UsageError
 
 INFO = Dataset(
     homepage="https://www.image-net.org/challenges/LSVRC/2012/",
@@ -44,5 +44,5 @@ def downloads(*, data_dir: Path) -> tuple[str, ...]:
 
 def load(*, size: int = 224, data_dir: Path, progress: tfds.Progress) -> Splits:
     if size < 1:
-        raise ValueError(f"expected size >= 1, got {size}")
+        raise UsageError(f"imagenet2012: expected a size of at least 1 pixel, got {size}.")
     return tfds.load_jpegs("imagenet2012", data_dir, progress, (size, size, 3), test="validation")

@@ -2,8 +2,8 @@
 
 1,020 training and 1,020 validation images, 10 of each class in both, and 6,149 test images, 20 to 238 of each class. So
 little to train on that it is a test of pretrained networks, or of augmentation; from random weights expect far less
-than published figures, which fine-tune (EfficientNet-B7 from ImageNet: 98.8 %, Tan and Le 2019) and often train on the
-validation images too. Top-1 is over all test images here; some publications average over classes.
+than published figures, which fine-tune (EfficientNets from ImageNet: up to 98.8 %, Tan and Le 2019) and may train on
+the validation images too. Top-1 is over all test images here; a publication may average over classes.
 
 `size` is what images are brought to: the shorter side to fit, then the centre. Colour tells species apart: RandAugment
 leaves it alone.

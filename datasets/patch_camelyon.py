@@ -2,7 +2,7 @@
 
 262,144 training, 32,768 validation and 32,768 test images, balanced, from different slides. Class 1 means that the
 central 32x32 pixels hold at least one pixel of tumour; what is around them does not count. The slides come from two
-hospitals: accuracy on a third one's will be lower. A rotation-equivariant DenseNet reached 89.8 % (Veeling et al.
+hospitals: expect less on a third one's. A rotation-equivariant DenseNet reached 89.8 % (Veeling et al.
 2018).
 
 Tissue has no left and right, so images are flipped. Since the centre decides, a shift or a cut can change the label:

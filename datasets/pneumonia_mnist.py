@@ -1,10 +1,11 @@
 """PneumoniaMNIST: 5,856 chest X-rays of children, 28x28 grey pixels: pneumonia or not (Yang et al. 2023, MedMNIST v2).
 
 4,708 training, 524 validation and 624 test images, made from Kermany et al. 2018. The share of pneumonia differs: 74 %
-of the training and validation images, 62.5 % of the test images; and validation images come from the same patients and
-source as the training images, test images from another. So test accuracy is far below validation accuracy, and a test
-set this small leaves a standard error of 1.4 points at 85 %. At 28 pixels, and from one hospital, it compares networks;
-it says nothing about patients. ResNet-18 reached 85.4 % (Yang et al. 2023, at 28 pixels).
+of the training and validation images, 62.5 % of the test images; and validation images are a tenth of Kermany's
+training images, so they may show the same patients, while test images are of others. Expect test accuracy well below
+validation accuracy. A test set this small leaves a standard error of 1.4 points at 85 %. At 28 pixels, and from one
+hospital, it compares networks; it says nothing about patients. ResNet-18 reached 85.4 % (Yang et al. 2023, at 28
+pixels).
 
 Mirrored, the heart is on the other side: images are not flipped. The shade of grey is the finding: it is left alone.
 """

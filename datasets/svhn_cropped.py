@@ -3,7 +3,7 @@
 73,257 training and 26,032 test images. The label is the digit in the centre; its neighbours often show at the sides.
 Small digits are more frequent: 19 % of the training images are ones. TFDS downloads 531,131 easier images too (the
 split `extra`), which are not used here, though many published figures use them: Wide ResNet 16-8 with dropout reached
-98.36 % with them (Zagoruyko and Komodakis 2016). Figures with and without `extra` must not be compared.
+98.46 % with them (Zagoruyko and Komodakis 2016). Figures with and without `extra` must not be compared.
 
 A mirrored digit is another sign, or none: they are not flipped. Small shifts and other colours keep the digit.
 """

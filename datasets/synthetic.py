@@ -7,6 +7,7 @@ from a fixed seed, never stored.
 import numpy as np
 
 from bench.api import Dataset, Split, Splits
+from bench.errors import UsageError
 
 INFO = Dataset(cache=False)
 CELLS = 4
@@ -14,7 +15,10 @@ CELLS = 4
 
 def load(*, size: int = 32, channels: int = 3, classes: int = 10, number: int = 5_000) -> Splits:
     if size < 1 or channels not in (1, 3) or classes < 2 or number < classes:
-        raise ValueError("expected size >= 1, channels 1 or 3, classes >= 2 and number >= classes")
+        raise UsageError(
+            "synthetic: expected size >= 1, channels 1 or 3, classes >= 2 and number >= classes; got "
+            f"size={size}, channels={channels}, classes={classes}, number={number}."
+        )
     random = np.random.Generator(np.random.Philox(0))
     patterns = random.integers(64, 192, (classes, CELLS, CELLS, channels))
     cell = np.arange(size) * CELLS // size

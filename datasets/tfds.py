@@ -19,6 +19,7 @@ from pathlib import Path
 
 from bench.api import Dataset, Splits
 from bench.data import tfds
+from bench.errors import UsageError
 
 INFO = Dataset(
     homepage="https://www.tensorflow.org/datasets/catalog/overview",
@@ -48,6 +49,11 @@ def load(
     data_dir: Path,
     progress: tfds.Progress,
 ) -> Splits:
+    if train in (test, validation) or test == validation:
+        raise UsageError(
+            f"tfds:{name}: train, test and validation must be different splits, or the accuracy is that of images "
+            f"that were trained or chosen on; got train={train!r}, test={test!r}, validation={validation!r}."
+        )
     return tfds.load(
         name,
         data_dir,

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,6 +56,14 @@ class TestCache:
         assert isinstance(splits.train.images, np.memmap)
         assert info.counts == {"train": 64, "test": 20}
         assert (info.image_shape, info.class_names, info.cached) == ((8, 8, 1), ("a", "b", "c", "d"), True)
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+    def test_a_full_disk_is_no_fault_of_the_plugin(self, source, plugins):
+        path = plugins / "datasets" / "tiny_data.py"
+        fills = "    open('/dev/full', 'wb', 0).write(b'x')\n\n    def draw("
+        path.write_text(path.read_text().replace("    def draw(", fills))
+        with pytest.raises(DataError, match=r"tiny_data needs more room: No space left on device\. Free some, or set"):
+            prepare(source(), quiet)
 
     def test_other_parameters_are_another_entry(self, source):
         first, second = prepare(source(), quiet), prepare(source("tiny_data:number=32"), quiet)

@@ -6,6 +6,7 @@ import pytest
 from bench.contract.datasets import check_dataset
 from bench.contract.descriptions import check_description
 from bench.data.cache import DataSource, prepare
+from bench.errors import UsageError
 from bench.plugins import PluginChoice, discover, load_module
 
 PLUGINS = discover("dataset").plugins
@@ -43,6 +44,13 @@ def test_cifar10_is_the_real_one(source):
     info = prepare(source("cifar10"), lambda *_: None).info
     assert info.counts == {"train": 50_000, "test": 10_000}
     np.testing.assert_allclose(info.channel_mean, (0.49140, 0.48216, 0.44653), atol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [{"size": 0}, {"channels": 2}, {"classes": 1}, {"classes": 7, "number": 6}])
+def test_synthetic_images_need_sensible_parameters(wrong):
+    key, value = list(wrong.items())[-1]
+    with pytest.raises(UsageError, match=f"synthetic: expected size >= 1, .* got .*{key}={value}"):
+        load_module(PLUGINS["synthetic"]).load(**wrong)
 
 
 def test_synthetic_images_have_any_size_and_number():

@@ -84,6 +84,8 @@ class TestImages:
             ("x.webp", "RGB", {"lossless": True}),
             ("x.webp", "RGBA", {"lossless": True}),
             ("x.bmp", "RGB", {"format": "PNG"}),  # named wrongly: what it holds counts
+            ("x.jpg", "RGB", {"exif": b"Exif\0\0damaged"}),
+            ("x.jpg", "RGB", {"format": "MPO", "save_all": True, "append_images": [Image.new("RGB", (9, 9), BLUE)]}),
         ],
     )
     def test_any_format_and_mode_becomes_rgb(self, root, name, mode, saving):
@@ -203,7 +205,12 @@ class TestLayouts:
 
     @pytest.mark.parametrize(
         "names",
-        [("train", "test", "val"), ("Training", "TEST", "Valid"), ("train", "testing", "validation")],
+        [
+            ("train", "test", "val"),
+            ("Training", "TEST", "Valid"),
+            ("train", "testing", "validation"),
+            ("training_set", "test-set", "val images"),
+        ],
     )
     def test_parts_may_be_folders(self, root, names):
         train, test, val = names
@@ -230,6 +237,15 @@ class TestLayouts:
         splits = load(root)
         assert splits.class_names == ("a b", "a.jpg", "ägypten 🐈")
         assert np.bincount(np.concatenate([splits.train.labels, splits.test.labels])).tolist() == [7, 6, 6]
+
+    def test_names_that_differ_in_case_are_two_classes(self, root):
+        fill(root, {"Cat": 6, "dog": 6})
+        if (root / "cat").exists():
+            pytest.skip("this file system does not tell them apart")
+        fill(root, {"cat": 6}, start=50)
+        splits = load(root)
+        assert splits.class_names == ("Cat", "cat", "dog")
+        assert "'Cat' and 'cat'" in note(splits, "names differ in case or spaces alone")
 
     def test_names_that_are_no_utf8_can_be_used(self, root):
         fill(root, {"a": 6})
@@ -486,6 +502,10 @@ class TestErrors:
         fill(root, {"train/a": 10, "train/b": 10, "cats": 10})
         self.refused(root, "pets has train, and beside them cats: are these classes, or parts of the data")
 
+    def test_parts_within_classes_are_not_mixed(self, root):
+        fill(root, {"cats/train": 5, "cats/test": 5, "dogs/train": 5, "dogs/test": 5})
+        self.refused(root, "each of its folders holds train and test, such as cats/train. Turn them around: train/cats")
+
     def test_a_test_folder_must_hold_images(self, root):
         fill(root, {"train/a": 10, "train/b": 10, "test/a": 0})
         self.refused(root, "the folder test has no images. Without that folder, some of train are taken")
@@ -509,6 +529,12 @@ class TestErrors:
         (root / "b" / "secret").chmod(0)
         self.refused(root, "b/secret cannot be read: Permission denied. Its images would be missing")
         (root / "b" / "secret").chmod(0o700)
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+    def test_a_file_that_may_not_be_read_is_left_out(self, root):
+        fill(root, {"a": 60, "b": 60})
+        (root / "a" / "3.png").chmod(0)
+        assert "a/3.png: Permission denied" in note(load(root), "1 file cannot be read and is left out")
 
     def test_a_folder_that_changes_meanwhile_is_an_error(self, root):
         fill(root, {"a": 10, "b": 10})

@@ -3,13 +3,16 @@
 Data that is absent here is written small by TFDS's own builders: only where their examples come from is replaced.
 """
 
+import os
 import socket
+import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from bench.api import Split, TestSets
 from bench.data import network, tfds
@@ -173,20 +176,35 @@ def write(name, folder, splits, count=SMALL, withheld=(), step=1):
 
 
 @pytest.fixture(scope="session")
-def data_dir(tmp_path_factory):
-    """A TFDS data directory with a few images of every data set that is absent here."""
-    folder = tmp_path_factory.mktemp("tfds_sets")
+def shared(tmp_path_factory):
+    """The folder of this test run that all of pytest-xdist's workers share; without them, this session's own."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def data_dir(shared):
+    """A TFDS data directory with a few images of every data set that is absent here; one worker writes it for all."""
+    folder = shared / "tfds_sets"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            unfinished = Path(tempfile.mkdtemp(dir=shared))
+            write_all(unfinished)
+            unfinished.rename(folder)
+    return folder
+
+
+def write_all(folder):
     for name in ABSENT:
         write(FACTS[name].name, folder, FACTS[name].splits, withheld=("test",) if name == "gtsrb" else ())
     for config in ("fog_1", "fog_5", "snow_1", "snow_5"):
         write(f"cifar10_corrupted/{config}", folder, ("test",))
     write("tf_flowers", folder, ("train",), count=40)
-    return folder
 
 
 @pytest.fixture(scope="session")
-def source(data_dir, tmp_path_factory):
-    cache = tmp_path_factory.mktemp("tfds_sets_cache")
+def source(data_dir, shared):
+    cache = shared / "tfds_sets_cache"  # it has locks of its own
     return lambda reference, folder=data_dir: DataSource(REGISTRY.choose(reference), folder, cache)
 
 
@@ -248,6 +266,17 @@ class TestFacts:
         rows = [line for line in DOCS.read_text().splitlines() if line.startswith("| `")]
         assert {row.split("`")[1].partition(":")[0] for row in rows} >= set(REGISTRY.plugins)
 
+    def test_the_documentation_says_which_augmentation_each_data_set_allows(self):
+        text = DOCS.read_text().partition("## What augmentation may do")[2].partition("## ")[0]
+        rows = [line.split("|")[1:5] for line in text.splitlines() if line.startswith("| `")]
+        said = {
+            name.partition(":")[0]: tuple(cell.strip().startswith("yes") for cell in cells)
+            for names, *cells in rows
+            for name in names.split("`")[1::2]
+        }
+        infos = {name: plugin.info for name, plugin in REGISTRY.plugins.items() if not plugin.info.evaluation_only}
+        assert said == {name: (info.horizontal_flip, info.crop, info.recolor) for name, info in infos.items()}
+
     @pytest.mark.parametrize("name", ["cifar10", "fashion_mnist"])
     def test_real_data_has_these_sizes(self, name, real_data):
         info = real_info(name, real_data)
@@ -288,7 +317,7 @@ class TestFiles:
         info, _ = opened("celeb_a:attribute='Eyeglasses'")
         assert info.class_names == ("not Eyeglasses", "Eyeglasses")
 
-    @pytest.mark.parametrize("name", ["celeb_a", "gtsrb", "imagenette", "oxford_flowers102"])
+    @pytest.mark.parametrize("name", ["celeb_a", "gtsrb", "imagenet2012", "imagenette", "oxford_flowers102"])
     def test_a_size_of_no_pixels_is_an_error(self, name, source):
         with pytest.raises(UsageError, match=f"{name}: expected a size of at least 1 pixel, got 0"):
             source(f"{name}:size=0").load(quiet)
@@ -381,6 +410,9 @@ class TestBridge:
             ("name='mnist',label='digit'", r"mnist is no classification set .* classes in: label;"),
             ("name='celeb_a'", r"celeb_a is no classification set .*'label'.* classes in: .*attributes/Smiling"),
             ("name='mnist',size=-1", r"expected a size of at least 1 pixel, or 0"),
+            ("name='mnist',train='test'", r"must be different splits, .* got train='test', test='test', validation=''"),
+            ("name='mnist',validation='test'", r"tfds:mnist: train, test and validation must be different splits"),
+            ("name='mnist',validation='train'", r"tfds:mnist: train, test and validation must be different splits"),
         ],
     )
     def test_what_does_not_fit_the_data_is_one_message(self, source, parameters, message):
@@ -396,6 +428,7 @@ class TestBridge:
         ("name", "message"),
         [
             ("mnits", r"TFDS has no data set 'mnits'. Did you mean mnist"),
+            ("MNIST", r"Did you mean mnist"),
             ("flowers", r"Did you mean .*tf_flowers"),
             ("zzzzzz", r"TFDS has no data set 'zzzzzz'. Expected the name of one of its \d+ data sets"),
             ("imagenette/160px-v3", r"no configuration '160px-v3'. Did you mean 160px-v2 or .* It has: full-size-v2,"),
@@ -416,6 +449,12 @@ class TestBridge:
         without_network(monkeypatch)
         with pytest.raises(DataError, match=r"eurosat.* is not on disk and cannot be downloaded: tried .*no answer"):
             find(source("tfds:name='eurosat'", tmp_path))
+
+    def test_another_variant_that_was_prepared_is_not_taken_for_this_one(self, source, opened, tmp_path, monkeypatch):
+        opened("imagenette")
+        without_network(monkeypatch)
+        with pytest.raises(DataError, match=r"On disk there: none\.$"):
+            find(source("imagenette:size=320", tmp_path))
 
     def test_one_host_that_answers_is_enough(self, source, tmp_path, monkeypatch):
         monkeypatch.setattr(network, "unreachable", lambda url: "" if "robots" in url else "no answer")

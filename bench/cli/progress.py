@@ -78,7 +78,9 @@ def prepare_progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     elif not console.is_terminal:
         yield _plain_preparation()
     else:
-        with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console) as bars:
+        with Progress(
+            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), console=console
+        ) as bars:
             tasks: dict[str, Any] = {}
 
             def show(what: str, done: int, total: int) -> None:

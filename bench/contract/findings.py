@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from bench.errors import BenchError
+from bench.errors import BenchError, DataError, UsageError
 
 MOST_LINES = 6  # of an exception's message: Keras's go on for pages
 
@@ -85,5 +85,7 @@ def raised(error: Exception, path: Path, doing: str = "") -> Finding:
     lines = str(error).strip().splitlines()
     text = "\n".join([*lines[:MOST_LINES], *(["..."] if len(lines) > MOST_LINES else [])])
     frames = [frame.lineno or 0 for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    if isinstance(error, DataError | UsageError):
+        return Finding(text)  # of the images or parameters, not of a line of the file
     kind = "" if isinstance(error, BenchError) else f"{type(error).__name__}: "
     return Finding(f"{doing}{' raised ' if doing else ''}{kind}{text}", line=frames[-1] if frames else 0)

@@ -9,6 +9,7 @@ source's version and size. It is made under a lock in a temporary folder and ren
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -35,6 +36,7 @@ from bench.plugins import FUNCTIONS, PluginChoice, load_module
 FOLDERS = ("contents.py", "findings.py", "folder.py", "listing.py", "table.py")
 TFDS = ("tfds.py", "tfds_arrays.py", "tfds_files.py", "tfrecords.py")
 DECODERS = ("decoding.py", "images.py", "jpeg.py", "views.py", *TFDS, *FOLDERS)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +140,11 @@ class DataSource:
         except BenchError:
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
+                raise DataError(
+                    f"data set {self.choice.label} needs more room: {error.strerror}. Free some, or set "
+                    f"BENCH_CACHE_DIR to a folder on another disk; the cache is {self.cache_dir} now."
+                ) from error
             raise PluginError(
                 f"{self.choice.plugin.path}: `{function}` raised {type(error).__name__}: {error}"
             ) from error
@@ -198,7 +205,9 @@ def _elsewhere(source: DataSource) -> str:
     parent = source.data_dir.parent
     if dataclasses.replace(source, data_dir=parent).is_there():
         return f" Did you mean --data-dir {parent}?"
-    if any((source.cache_dir / source.choice.plugin.name).glob("*/info.json")):
+    plugin = source.choice.plugin
+    has_one_source = plugin.functions["version"] <= {"data_dir"}  # else what was prepared may be another variant
+    if has_one_source and any((source.cache_dir / plugin.name).glob("*/info.json")):
         return " It was prepared before from another folder: name that one with --data-dir."
     return ""
 

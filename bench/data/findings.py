@@ -28,7 +28,19 @@ class Survey:
 
 def notes(survey: Survey) -> tuple[str, ...]:
     """Return what is to be known, the gravest first: a sentence each, with examples in the lines that follow."""
-    checks = (_unreadable, _between, _contradictions, _within, _untested, _few, _imbalance, _empty, _ignored, _made)
+    checks = (
+        _unreadable,
+        _between,
+        _contradictions,
+        _within,
+        _untested,
+        _few,
+        _imbalance,
+        _alike,
+        _empty,
+        _ignored,
+        _made,
+    )
     return tuple(note for check in checks for note in check(survey))
 
 
@@ -120,6 +132,15 @@ def _imbalance(survey: Survey) -> Iterator[str]:
             f"the classes differ much in size: {most:,} training images of {largest}, {fewest:,} of {smallest}. "
             "Accuracy tells of the large ones above all; per_class_accuracy in the records tells of each"
         )
+
+
+def _alike(survey: Survey) -> Iterator[str]:
+    named: dict[str, list[str]] = {}
+    for name in survey.classes:
+        named.setdefault("".join(name.casefold().split()), []).append(name)
+    alike = [" and ".join(map(repr, names)) for names in named.values() if len(names) > 1]
+    if alike:
+        yield _note("classes whose names differ in case or spaces alone are classes of their own", alike, len(alike))
 
 
 def _empty(survey: Survey) -> Iterator[str]:

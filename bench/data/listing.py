@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -18,9 +19,12 @@ from bench.errors import DataError
 PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
     ("val", "valid", "validation"), "validation"
 )
+TAIL = re.compile(r"[ _-]*(set|data|images|split)$")  # training_set is a name of train, too
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp"})
 FORMATS = "JPEG, PNG, BMP, GIF and WebP"
-JUNK = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"})
+JUNK = frozenset(
+    {"__macosx", "@eadir", "$recycle.bin", "#recycle", "#snapshot", "system volume information", "lost+found"}
+)
 STRAY, HIDDEN = "in no class folder", "hidden"  # what else than endings of names is counted
 LAYOUT = "Expected a folder for each class, or folders train, test and val that hold them (docs/own-images.md)."
 
@@ -66,6 +70,8 @@ def class_folders(root: Path, ignored: Counter[str]) -> list[ClassFolder]:
     if not found:
         stray = f" Images that lie in no class folder: {ignored[STRAY]:,}." if ignored[STRAY] else " It is empty."
         raise DataError(f"{root} has no folders of classes.{stray} {LAYOUT}")
+    if not parts:
+        _refuse_inverted(root, children)
     return sorted(found, key=lambda each: (each.part, each.name, each.path))
 
 
@@ -136,7 +142,7 @@ def _parts(root: Path, children: list[Path]) -> dict[str, Path]:
     """Return the folders of train, test and validation; none where the children are classes."""
     named: dict[str, list[Path]] = {}
     for path in children:
-        named.setdefault(PARTS.get(path.name.casefold(), ""), []).append(path)
+        named.setdefault(_part(path), []).append(path)
     others = named.pop("", [])
     twice = [_list(paths) for paths in named.values() if len(paths) > 1]
     if twice and not others:
@@ -150,6 +156,21 @@ def _parts(root: Path, children: list[Path]) -> dict[str, Path]:
             )
         return {}  # a class may be named "train", where the others are "bus" and "car"
     return parts
+
+
+def _part(folder: Path) -> str:
+    return PARTS.get(TAIL.sub("", folder.name.casefold()), "")
+
+
+def _refuse_inverted(root: Path, classes: list[Path]) -> None:
+    """Raise where each class holds train and test, which would be mixed."""
+    inside = [{_part(path) for path in _folders(folder, Counter())} for folder in classes]
+    if inside and all({"train", "test"} <= each for each in inside):
+        name = shown(classes[0].name)
+        raise DataError(
+            f"{root}: each of its folders holds train and test, such as {name}/train. Turn them around: train/{name}. "
+            f"{LAYOUT}"
+        )
 
 
 def _folders(folder: Path, ignored: Counter[str]) -> list[Path]:

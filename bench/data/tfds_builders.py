@@ -95,8 +95,9 @@ def prepare_folder(name: str, data_dir: Path, progress: Progress) -> Path:
 def _near(name: str, known: Iterable[str]) -> str:
     """Return which of the known names look like this one, as a question."""
     known = list(known)
-    close = difflib.get_close_matches(name, known, n=4, cutoff=0.6)
-    around = [each for each in known if name and name in each and each not in close]
+    folded = name.casefold()
+    close = difflib.get_close_matches(folded, known, n=4, cutoff=0.6)
+    around = [each for each in known if folded and folded in each and each not in close]
     near = [*close, *around][:5]
     return f"Did you mean {' or '.join(near)}? " if near else ""
 
