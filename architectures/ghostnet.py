@@ -7,7 +7,7 @@ Initialisation (but biases of 0 in squeeze-and-excitation), epsilon and momentum
 pad evenly. The dropout of 0.2 before the classifier is the code's.
 
 The paper trains on ImageNet with SGD 0.4 for batches of 1,024, else as ShuffleNet: falling linearly to 0 over 240
-epochs, L2 4e-5. That code's changes of colour are left out of the recipe.
+epochs, L2 4e-5. ShuffleNet's changes of colour are left out of the recipe.
 """
 
 import keras

@@ -6,7 +6,8 @@ of parameters, 2,542,856 and 5,483,032 with 1,000 classes, are the same at any r
 
 Built as in torchvision: batch normalisation with epsilon 1e-3 and momentum 0.99 (Keras's own values), kernels of
 variance 2/fan-out, dense layers of deviation 0.01, even padding of strided convolutions. The dropout of 0.2 before the
-classifier is the paper's. It trains with RMSProp, which recipes do not have, so there is none of its own here.
+classifier is the paper's (0.8, the part that is kept). It trains with RMSProp, which recipes do not have, so there is
+none of its own here.
 """
 
 from dataclasses import replace

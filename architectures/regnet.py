@@ -2,7 +2,7 @@
 
 Block j's width is w0 + wa·j, rounded to w0 times a power of wm and then to a multiple of 8; blocks of one width make a
 stage, and widths are rounded to whole groups. Y is X with squeeze-and-excitation. `variant` names the paper's networks
-by their multiply-adds at 224 pixels; on ImageNet they have 68.9 % (X-200MF), 70.4 % (Y-200MF), 72.7 % (X-400MF) and
+by their multiply-adds at 224 pixels; on ImageNet it reports 68.9 % (X-200MF), 70.4 % (Y-200MF), 72.7 % (X-400MF) and
 74.1 % (Y-400MF), with `reduction=32`. For small images the first strides are 1, so that the side is divided by
 `reduction`: 8 unless told, which leaves 4x4 of CIFAR's 32x32; a stage's first block has its convolution on the shortcut
 all the same. The numbers of parameters with 1,000 classes are those of the authors' code and timm, at any reduction;

@@ -5,8 +5,8 @@ of CIFAR's 32x32 (stem without stride, no max pooling); 32 is the paper's, for 2
 width 1.0 and 60.3 % for 0.5. The numbers of parameters with 1,000 classes are torchvision's, at any reduction; widths
 are 0.5, 1.0, 1.5 and 2.0. Initialisation, epsilon and momentum are PyTorch's, and strided convolutions pad evenly.
 
-The paper trains on ImageNet with SGD 0.5, falling linearly to 0 over 300,000 steps (240 epochs) of 1,024 images, L2
-4e-5 and label smoothing 0.1; its changes of colour are left out of the recipe.
+The authors' code trains on ImageNet with SGD 0.5, falling linearly to 0 over 300,000 steps (240 epochs) of 1,024
+images, L2 4e-5 and label smoothing 0.1; its changes of colour are left out of the recipe.
 """
 
 import keras

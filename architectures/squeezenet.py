@@ -9,8 +9,8 @@ As `average_class_maps` says, there is no ReLU before the last average. Initiali
 class maps normal with deviation 0.01.
 
 torchvision's 1.1 reaches 58.18 % on ImageNet; the paper reports 57.5 % for 1.0. `recipe` is the authors' solver: SGD
-0.04 falling linearly to 0 in 170,000 steps of 512 images, momentum 0.9, L2 2e-4, and flips. Its random crops of 227
-from 256 pixels are left out.
+0.04 falling linearly to 0 in 170,000 steps of 512 images, momentum 0.9, L2 2e-4; the flips are ours. Its random crops
+of 227 pixels are left out.
 """
 
 import keras

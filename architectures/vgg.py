@@ -40,6 +40,7 @@ INFO = Architecture(
         "schedule": "cosine",
         "crop_padding": 0.125,
         "flip": True,
+        "groups": [{"match": "*", "decay": 1.0}],
     },
     quick={"depth": 11, "width": 16},
 )

@@ -7,8 +7,8 @@ the width it is DeiT's: Ti/16 is `patch=16,depth=12,heads=3,mlp_ratio=4,qkv_bias
 
 Initialisation and LayerNorm epsilon (1e-6) are DeiT's, the patch embedding's PyTorch's; Lee et al. have Xavier normal
 kernels, tokens and positions of deviation 1, and epsilon 1e-5. They drop branches at 0.1 in all layers; here the rate
-rises to `drop_path`. Their recipe also has AutoAugment, repeated augmentation and random erasing, mixes half of the
-batches only, and decays all weights.
+rises to `drop_path`. Their recipe also has AutoAugment, repeated augmentation and random erasing, and mixes half of the
+batches only.
 """
 
 import keras
