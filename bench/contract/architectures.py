@@ -96,9 +96,8 @@ def _parameter_counts(subject: Subject) -> Found:
 def _sizes(subject: Subject) -> Found:
     least = subject.info.min_size
     odd = max(least, 20) // 2 * 2 + 1
-    for side, channels, classes in ((28, 1, 2), (24, 3, 100), (least, 1, 100)):
-        shape = (max(side, least), max(side, least), channels)
-        yield from _answers(subject, shape, classes)
+    for side, classes in ((max(28, least), 2), (least, 100)):  # three channels: below, and at the usual size before
+        yield from _answers(subject, (side, side, 1), classes)
     try:
         yield from _answers(subject, (odd, odd, 3), 2)
     except FindingError as error:
