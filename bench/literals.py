@@ -57,6 +57,19 @@ def parse_path(text: str) -> Path:
     return Path(text)
 
 
+def expanded(path: str | Path) -> Path:
+    """Return a path with the home folder that `~` or `~USER` stands for.
+
+    Raises:
+        UsageError: there is no such user.
+
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(f"{path}: there is no such user here, or none with a home. Name the path in full.") from None
+
+
 def replace_defaults(defaults: Mapping[str, Any], changes: Mapping[str, Any], owner: str) -> dict[str, Any]:
     """Return the defaults with the changes applied, each checked against its default's type.
 
@@ -90,6 +103,8 @@ def format_literal(value: object) -> str:
         return escaped if "'" in value or not value.isprintable() else f"'{value}'"
     if isinstance(value, list | tuple):
         return f"[{','.join(map(format_literal, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}={format_literal(each)}' for key, each in value.items())}}}"
     return str(value)
 
 

@@ -57,7 +57,7 @@ def make_tuning(keys: Iterable[str], trials: int | None) -> Tuning:
 
 
 def candidates(recipe: Recipe, tuning: Tuning) -> list[Recipe]:
-    """Return the recipes to try, the recipe itself first.
+    """Return the recipes to try, the recipe's own values first; each says what is searched, so no two searches mix.
 
     Raises:
         UsageError: a value of the recipe is 0, so that there is nothing to multiply; or Optuna is not installed.
@@ -66,7 +66,7 @@ def candidates(recipe: Recipe, tuning: Tuning) -> list[Recipe]:
     for key in tuning.keys:
         if not getattr(recipe, key):
             raise UsageError(f"--tune {key}: recipe {recipe.label} has {key}=0, and the search is for multiples of it.")
-    return [dataclasses.replace(recipe, **values) for values in _points(recipe, tuning)]
+    return [dataclasses.replace(recipe, tuned=tuning.keys, **values) for values in _points(recipe, tuning)]
 
 
 def tuned(recipe: Recipe, tuning: Tuning, accuracies: Sequence[float | None]) -> Recipe | None:
@@ -84,7 +84,7 @@ def tuned(recipe: Recipe, tuning: Tuning, accuracies: Sequence[float | None]) ->
         return None
     _, best = max(ended, key=lambda pair: pair[0])
     label = f"{recipe.label} tuned({','.join(tuning.keys)}; {tuning.trials} trials)"
-    return dataclasses.replace(best, tuned=tuning.keys, tuning_trials=tuning.trials, label=label)
+    return dataclasses.replace(best, tuning_trials=tuning.trials, label=label)
 
 
 def _points(recipe: Recipe, tuning: Tuning) -> list[Mapping[str, Any]]:

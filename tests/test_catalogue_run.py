@@ -1,5 +1,6 @@
 """Recipes of one's own, budgets, parts of the data, further data sets and searches, as users have them."""
 
+import dataclasses
 import sys
 
 import numpy as np
@@ -12,7 +13,9 @@ from bench.data.splits import divide, trained_images
 from bench.plugins import load_module, read_plugin
 from bench.records import Reason, Status
 from bench.report.further import further
+from bench.report.searches import searches
 from bench.report.tables import SETTING
+from bench.report.trials import trials_table
 from bench.tuning import SEED
 from tests.conftest import TINY_NET
 
@@ -421,6 +424,19 @@ def test_models_are_evaluated_on_further_data_sets(ok, add, tmp_path):
     assert len(table(tmp_path)) == 1
 
 
+def test_what_a_model_is_evaluated_on_is_a_set_and_a_change_of_it_is_told(run, records, add):
+    add("dark", TEST_SETS, "datasets")
+    add("more_data", PLAIN_DATA, "datasets")
+    code, _, err = run()
+    assert code == 0, err
+    code, out, err = run("--evaluate-also", "more_data", "dark", "dark:size=8")
+    assert code == 0, err
+    assert "1 that had ended is run anew: what --evaluate-also names has changed\n" in out
+    assert [each.dataset.label for each in records()[-1].spec.evaluate_also] == ["dark", "more_data"]
+    code, out, err = run("--evaluate-also", "dark", "more_data")
+    assert (code, len(records())) == (0, 2), err
+
+
 def test_without_further_data_sets_there_is_no_such_table(ok, tmp_path):
     (record,) = ok()
     assert "also_sets" not in record.metrics
@@ -506,6 +522,42 @@ def test_a_search_gives_every_architecture_the_same_candidates(ok, run, bench, t
     code, out, err = bench("compare", "tiny_net", "tiny_net:units=4", "--results", tmp_path / "results")
     assert code == 0, err
     assert "learning_rate was searched first: 3 trials, by accuracy on validation images." in " ".join(out.split())
+
+
+def test_ones_own_momentum_is_held_against_the_own_recipe(ok, fails, add):
+    add("one", own_net(**OWN))
+    (done,) = ok("--recipe", "own", "--set", "epochs=1", "momentum=0.95", arch="one", epochs=None)
+    assert (done.spec.recipe.momentum, done.spec.recipe.optimizer) == (0.95, "sgd")
+    assert "weight_decay is decoupled decay" in fails(
+        "--recipe", "own", "--set", "epochs=1", "weight_decay=0.1", arch="one", epochs=None
+    )
+
+
+def test_latency_and_such_are_not_measured_of_each_candidate(ok):
+    done = ok(*SEARCH, "--measure", "full", epochs=1)
+    assert [(each.spec.tuning, "model_file_bytes" in each.metrics) for each in done] == [(True, False)] * 3 + [
+        (False, True)
+    ]
+
+
+def test_an_interrupted_attempt_is_none_that_failed(ok, tmp_path):
+    done = [each for each in ok(*SEARCH, epochs=1) if each.spec.tuning]
+    again = dataclasses.replace(done[0], status=Status.INTERRUPTED, attempt="99990101T000000.000000Z-abcd")
+    (row,) = searches(trials_table([*done, again])).to_dict("records")
+    assert (row["tried"], row["failed"]) == (3, 0)
+    assert row["search_seconds"] == pytest.approx(sum(each.seconds for each in done), rel=1e-3)
+
+
+def test_a_search_of_several_keys_names_them_all(ok, bench, tmp_path):
+    ok("--tune", "learning_rate,weight_decay,l2", *SEARCH[2:], "l2=0.001", arch="tiny_net tiny_net:units=4", epochs=1)
+    _, out, _ = bench("compare", "tiny_net", "tiny_net:units=4", "--results", tmp_path / "results")
+    assert "learning_rate, weight_decay and l2 were searched first: 3 trials" in " ".join(out.split())
+
+
+def test_searches_for_other_keys_are_other_searches(ok):
+    ok(*SEARCH, epochs=1)
+    done = ok("--tune", "learning_rate,weight_decay", "--tune-trials", 2, *SEARCH[4:], epochs=1)
+    assert sorted(searches(trials_table(done))["tried"]) == [2, 3]
 
 
 def test_a_dry_run_shows_the_candidates_and_how_many_trials_follow(run, records, bench, plugins):

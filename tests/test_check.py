@@ -90,6 +90,7 @@ def test_a_process_that_dies_is_a_finding_of_its_check(bench, tmp_path):
     ("name", "message"),
     [
         ("baselin_cnn", "unknown plugin 'baselin_cnn'. Did you mean baseline_cnn"),
+        ("~no_such_user/net.py", "~no_such_user/net.py: there is no such user here, or none with a home."),
         ("no_such.py", "no_such.py does not exist. Expected the name of a plugin, or its file."),
         ("baseline_cnn:depth=2", "architecture baseline_cnn has no parameter 'depth'"),
     ],
@@ -98,6 +99,14 @@ def test_a_name_that_there_is_not_is_wrong_usage(bench, name, message):
     code, _, err = bench("check", name)
     assert code == 2
     assert message in err
+
+
+def test_what_is_wrong_with_images_is_no_fault_of_a_line(bench, tmp_path):
+    (tmp_path / "photos" / "cats").mkdir(parents=True)
+    code, out, _ = bench("check", f"folder:{tmp_path / 'photos'}")
+    assert code == 1
+    assert "folder.py: " in out
+    assert "no images" in " ".join(out.split())
 
 
 def test_a_file_that_is_no_plugin_is_wrong_usage(bench, tmp_path):

@@ -229,6 +229,44 @@ def test_an_architecture_of_which_no_trial_ended_well_has_no_value():
     assert section.comparisons[0].cost_ratios == {}
 
 
+def searched(base="standard", rate=1e-3, **changes):
+    label = f"{base} tuned(learning_rate; 8 trials)"
+    changes |= {"learning_rate": rate, "tuned": ("learning_rate",), "tuning_trials": 8, "label": label}
+    return dataclasses.replace(RECIPES["standard"], name=base, **changes)
+
+
+def test_architectures_are_compared_whose_values_were_searched_for_each():
+    records = [
+        *trials("one", [0.7, 0.71], recipe=searched(rate=1e-3)),
+        *trials("two", [0.8, 0.81], recipe=searched(rate=1e-2)),
+    ]
+    (section,) = compare(records, ["one", "two"], Path())
+    assert [(each.first.name, each.second.name) for each in section.comparisons] == [("one", "two")]
+
+
+def test_of_two_searches_neither_the_seeds_nor_the_costs_are_mixed():
+    records = [
+        *trials("one", [0.7, 0.71], recipe=searched(rate=1e-3), cost=10.0),
+        *trials("one", [0.5, 0.51], recipe=searched(rate=2e-3), cost=20.0),
+        *trials("two", [0.8, 0.81], recipe=searched(rate=1e-2)),
+    ]
+    (section,) = compare(records, ["one", "two"], Path())
+    one, other = (each.first for each in section.comparisons)
+    assert (one.values, one.costs["parameters"]) == ([0.7, 0.71], 20)
+    assert (other.values, other.costs["parameters"]) == ([0.5, 0.51], 40)
+    assert one.name != other.name
+    assert {one.name[:5], other.name[:5]} == {"one ("}
+
+
+def test_searches_around_different_recipes_of_one_name_are_not_compared():
+    records = [
+        *trials("one", [0.7, 0.71], recipe=searched("mine", epochs=3.0)),
+        *trials("two", [0.8, 0.81], recipe=searched("mine", epochs=30.0)),
+    ]
+    assert compare(records, ["one", "two"], Path()) == []
+    assert leaderboard(records)["among_best"].isna().all()
+
+
 def test_two_versions_of_a_file_are_two_sides_that_are_not_compared_with_each_other():
     records = [
         *trials("one", [0.7, 0.71]),

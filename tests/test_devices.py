@@ -89,14 +89,18 @@ def test_speed_over_devices_has_a_table_of_its_own(by_devices, tmp_path):
         (["--devices", "3"], "a batch of 16 cannot be shared out evenly over 3 devices"),
         (["--devices", "2", "--set", "drop_remainder=false"], "the last batch of an epoch"),
         (["--devices", "2", "--set", "mixup=0.2"], "mixup and cutmix mix images of a whole batch"),
+        (
+            ["--devices", "2", "--set", "mixup=0.2", "--backend", "jax", "tensorflow"],
+            "on TensorFlow they need --devices 1",
+        ),
         (["--devices", "2", "--set", "cutmix=1.0"], "on TensorFlow they need --devices 1"),
         (["--devices", "0"], "expected a whole number of at least 1"),
         (["--devices", "2", "--backend", "torch"], "PyTorch trains on one device here"),
     ],
 )
 def test_what_cannot_be_shared_out_is_said(run, records, arguments, message):
-    if "torch" in arguments:
-        pytest.importorskip("torch")
+    for backend in {"torch", "jax"}.intersection(arguments):
+        pytest.importorskip(backend)
     code, _, err = run(*arguments)
     assert (code, records()) == (2, [])
     assert message in err

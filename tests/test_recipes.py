@@ -60,7 +60,7 @@ def test_the_last_smaller_batch_counts_unless_dropped():
     [
         ("standart", {}, "unknown recipe 'standart'. Did you mean standard"),
         ("standard", {"lr": 0.1}, "recipe standard: unknown key of a recipe 'lr'.*Available: .*learning_rate"),
-        ("standard", {"epochs": 0}, "epochs must be above 0; got 0"),
+        ("standard", {"epochs": 0}, "epochs must be above 0 and at most 1,000,000; got 0"),
         ("standard", {"batch_size": 0}, "batch_size must be at least 1; got 0"),
         ("standard", {"epochs": "ten"}, "epochs must be a number"),
         ("standard", {"batch_size": 1.5}, "batch_size must be a whole number"),
@@ -78,6 +78,12 @@ def test_the_last_smaller_batch_counts_unless_dropped():
             {"momentum": 0.8},
             "momentum means something with optimizer sgd or muon alone; optimizer is 'adamw'",
         ),
+        ("standard", {"optimizer": "adam"}, "which is none of adam's; with optimizer='adam' set weight_decay=0.0"),
+        ("standard", {"epochs": 1e308}, "epochs must be above 0 and at most 1,000,000; got 1e"),
+        ("standard", {"budget_flops": 1e30}, "budget_flops must be from 0 to 1e27"),
+        ("document", {"flip_alternates": True}, "flip_alternates means something with flip alone, which is off"),
+        ("document", {"crop_fill": "reflect"}, "crop_fill means something with crop_padding alone, which is off"),
+        ("~no_such_user/my.toml", {}, "no_such_user/my.toml: there is no such user here, or none with a home"),
         ("standard", {"schedule": "step"}, "schedule must be one of constant, multistep, cosine, onecycle, triangular"),
     ],
 )
@@ -97,6 +103,18 @@ def test_a_budget_in_flops_fits_the_steps_to_the_model():
     assert recipe.total_steps(45_000, macs=10**12) == 1
     with pytest.raises(ValueError, match="multiply-adds of this model are not known"):
         recipe.total_steps(45_000)
+
+
+def test_epochs_take_the_place_of_a_files_budget(tmp_path):
+    path = write(tmp_path, 'extends = "standard"\nbudget_flops = 1e15\n')
+    assert resolve_recipe(path, {}).budget_flops == 1e15
+    recipe = resolve_recipe(path, {"epochs": 3})
+    assert (recipe.total_steps(12_800), recipe.budget_flops) == (300, 0)
+
+
+def test_groups_are_labelled_as_they_are_written():
+    recipe = resolve_recipe("document", {"groups": [{"match": "head", "rate": 10}]})
+    assert recipe.label == "document:groups=[{match='head',rate=10}]"
 
 
 OWN = {"epochs": 200, "batch_size": 128, "optimizer": "sgd", "learning_rate": 0.1, "milestones": [0.5, 0.75]}
@@ -130,12 +148,13 @@ def test_a_file_is_a_recipe_that_may_extend_one_that_ships(tmp_path):
     [
         ("epochs = ", "is no TOML"),
         ('extends = "standart"', "extends must be one of standard, .*; got 'standart'"),
+        ('extends = ["standard"]', r"extends must be one of standard, .*; got \['standard'\]"),
         (
             'extends = "standard"\nlearnin_rate = 1',
             "unknown key of a recipe 'learnin_rate'. Did you mean learning_rate",
         ),
         ("epochs = 3", "batch_size is missing. A recipe says at least epochs, batch_size, optimizer, learning_rate"),
-        ('extends = "standard"\nepochs = -1', "epochs must be above 0; got -1"),
+        ('extends = "standard"\nepochs = -1', "epochs must be above 0 and at most 1,000,000; got -1"),
         ('extends = "standard"\nschedule = "multistep"', "'multistep' needs milestones"),
         ('extends = "standard"\nschedule = "multistep"\nmilestones = [0.7, 0.5]', "ascending fractions"),
         ('extends = "standard"\naverage = "ema"', "needs an average_decay, such as 0.999"),

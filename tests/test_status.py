@@ -325,6 +325,18 @@ def test_a_running_trial_says_by_its_own_pace_how_long_it_takes(plan_trials, obs
         assert seen()["seconds_left"] == pytest.approx(rest + 2 * (219 + rest))
 
 
+def test_a_last_epoch_that_ends_early_is_no_slower(plan_trials, observe, clock, seen):
+    trials = plan_trials(seeds=1)
+    with observe(trials, trials=trials) as observer:
+        observer.trial_started(1, trials[0], UNITS[:1])
+        observer.trial_event(1, step(1, 1, epochs=3))
+        clock.seconds += 199
+        observer.trial_event(1, step(2, 100, epochs=3))
+        clock.seconds += 5
+        observer.trial_event(1, step(3, 5, epochs=3, steps=10))
+        assert seen()["seconds_left"] == pytest.approx(5)
+
+
 def test_time_left_is_shared_by_the_units_and_no_shorter_than_the_longest_trial(plan_trials, observe, clock, seen):
     trials = plan_trials(seeds=6)
     with observe(trials, units=2, trials=trials) as observer:

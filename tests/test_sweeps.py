@@ -296,9 +296,9 @@ def test_settings_with_paths_from_the_files_folder(sweep, file, monkeypatch):
 # A line of a sweep file, and under it what is said of it.
 WRONG_LINES = r"""
 recipes = ['standard', { name = 'standard', epochs = 'ten' }]
-  recipes[1].epochs: expected a number above 0 or a list of them, got "ten"
+  recipes[1].epochs: expected a number above 0 and at most 1,000,000 or a list of them, got "ten"
 recipes = { name = 'standard', epochs = [1, 0] }
-  recipes.epochs[1]: expected a number above 0, got 0
+  recipes.epochs[1]: expected a number above 0 and at most 1,000,000, got 0
 recipes = { name = 'standard', epochs = [] }
   recipes.epochs: expected at least one value, got an empty list
 recipes = 'standard:flip=1'
@@ -362,7 +362,7 @@ run = { results = '' }
 run = { plugins = ['x', 1] }
   run.plugins[1]: expected a path, got 1
 run = { plugins = ['~nobody-of-that-name/x'] }
-  run.plugins[0]: Could not determine home directory.
+  run.plugins[0]: ~nobody-of-that-name/x: there is no such user here, or none with a home.
 run = { timeout = 3 }
   run.timeout: expected a text such as "2h", got 3
 run = { timeout = '3' }

@@ -22,7 +22,7 @@ from bench.errors import PluginError, UsageError, unknown_name
 from bench.execution.server import ForkServer
 from bench.execution.work import Place, ServerDiedError, WorkDiedError, WorkFailedError
 from bench.fields import printable
-from bench.literals import split_reference
+from bench.literals import expanded, split_reference
 from bench.plugins import FOLDERS, Kind, Plugin, PluginChoice, Registry, discover, read_plugin
 
 NO_GPU = Place(variables={"CUDA_VISIBLE_DEVICES": "-1"})
@@ -66,7 +66,7 @@ def check_plugins(arguments: argparse.Namespace) -> int:
 def _targets(name: str, plugins: Sequence[Path]) -> Iterator[Target]:
     """Yield what a name or file stands for: one name may be that of an architecture and of a data set."""
     file, colon, parameters = name.partition(".py:")
-    path = Path(f"{file}.py" if colon else name).expanduser()
+    path = expanded(Path(f"{file}.py" if colon else name))
     if path.suffix == ".py":
         if not path.is_file():
             raise UsageError(f"{path} does not exist. Expected the name of a plugin, or its file.")

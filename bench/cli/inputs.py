@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import DataError, UsageError
 from bench.execution.work import Limits
-from bench.literals import parse_pairs, split_reference
+from bench.literals import expanded, parse_pairs, split_reference
 from bench.plugins import FOLDERS, Kind, PluginChoice, Registry, discover
 from bench.recipes import OWN, Recipe, resolve_recipe
 from bench.sweeps.combinations import Combination, Sweep, make_sweep
@@ -49,7 +49,7 @@ def existing_data_dir(named: Path | None) -> Path:
 
     if named is None:
         return default_data_dir()
-    folder = named.expanduser()
+    folder = expanded(named)
     if not folder.is_dir():
         raise DataError(f"--data-dir {folder} does not exist. Expected a folder that holds prepared TFDS data sets.")
     return folder.resolve()

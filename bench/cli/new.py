@@ -11,6 +11,7 @@ from string import Template
 from typing import cast
 
 from bench.errors import StoreError, UsageError
+from bench.literals import expanded
 from bench.plugins import FOLDERS, Kind, discover, searched_folders
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
@@ -29,7 +30,7 @@ def write_plugin(arguments: argparse.Namespace) -> int:
         StoreError: the file cannot be written.
 
     """
-    kind, name, parent = cast("Kind", arguments.kind), arguments.name, arguments.plugins.expanduser()
+    kind, name, parent = cast("Kind", arguments.kind), arguments.name, expanded(arguments.plugins)
     _check_name(kind, name)
     folder = parent / FOLDERS[kind]
     path = folder / f"{name}.py"

@@ -98,7 +98,8 @@ def _set_up(sweep: Sweep, settings: RunSettings, arguments: argparse.Namespace) 
     sources = sources_of([*names, *settings.evaluate_also], settings.plugins, settings.data_dir)
     for name in names:
         require_trainable(sources[name].choice)
-    also = [sources[name] for name in settings.evaluate_also]
+    named = {sources[name].choice.label: sources[name] for name in settings.evaluate_also}
+    also = [source for _, source in sorted(named.items())]  # in another order it would be another trial
     backends = list(dict.fromkeys(each.backend for each in sweep.combinations))
     list(choices_of(sweep.combinations, architectures, sources, lambda precision, _: precision))  # wrong names first
     prepared = _prepared(sources, backends[0], settings, arguments)

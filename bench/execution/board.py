@@ -42,6 +42,7 @@ class Row:
     began: float
     phase: str = "starting"
     at: Step | None = None
+    steps_an_epoch: int = 0
     validation_accuracy: float | None = None
     saved_step: int | None = None
     resumed_step: int | None = None
@@ -60,7 +61,8 @@ class Row:
                 self.phase = event.name
             case Step():
                 self.at = event
-                self.last = (event.epoch - 1) * event.steps + event.step, time.monotonic()
+                self.steps_an_epoch = max(self.steps_an_epoch, event.steps)  # the last epoch may be shorter
+                self.last = (event.epoch - 1) * self.steps_an_epoch + event.step, time.monotonic()
                 self.first = self.first or self.last
             case Epoch():
                 self.validation_accuracy = event.validation_accuracy
@@ -75,7 +77,8 @@ class Row:
         if self.at is None or self.first is None or self.last is None:
             return None
         (start, began), (done, now) = self.first, self.last
-        left = self.at.epochs * self.at.steps - done
+        in_last = self.at.steps if self.at.epoch == self.at.epochs else self.steps_an_epoch
+        left = (self.at.epochs - 1) * self.steps_an_epoch + in_last - done
         if left <= 0:
             return 0.0
         return left * (now - began) / (done - start) if done > start else None

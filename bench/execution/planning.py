@@ -96,16 +96,16 @@ def plan(choices: Iterable[Choice], prepared: Mapping[str, Prepared]) -> list[Tr
     """Return the sweep's trials, in the order of the choices; what is named twice is one trial.
 
     Raises:
-        UsageError: a batch is larger than a training set, or cannot be shared out over the devices.
+        UsageError: a batch is larger than a training set, or cannot be shared out over the devices, or mixed there.
 
     """
     trials: dict[str, Trial] = {}
-    checked: set[tuple[Recipe, str, int, float]] = set()
+    checked: set[tuple[Recipe, str, str, int, float]] = set()
     for choice in choices:
         data = prepared[choice.source.choice.label]
-        key = choice.recipe, choice.source.choice.label, choice.devices, choice.train_fraction
+        key = choice.recipe, choice.source.choice.label, choice.backend, choice.devices, choice.train_fraction
         if key not in checked:
-            _check_batch_size(choice, data.info)
+            _check_batches(choice, data.info)
             checked.add(key)
         also = tuple(Also(source, prepared[source.choice.label]) for source in choice.evaluate_also)
         trial = _trial(choice, data, () if choice.tuning else also)
@@ -128,7 +128,7 @@ def last_of(records: Iterable[TrialRecord], machines: set[str]) -> Mapping[Any, 
 
 
 def stale(trials: Sequence[Trial], records: Sequence[TrialRecord]) -> dict[str, str]:
-    """Return why trials that had ended are trials of the sweep again, by their ids: what of their sources changed."""
+    """Return why trials that had ended are trials of the sweep again, by their ids: what of them has changed."""
     ended: dict[Any, TrialSpec] = {
         _without_sources(record.spec): record.spec for record in records if record.status != Status.INTERRUPTED
     }
@@ -154,6 +154,8 @@ def _changes(before: TrialSpec, now: TrialSpec) -> Iterator[str]:
                 yield f"{module}, which {kind} {new.name} imports, has changed"
     if before.data_fingerprint != now.data_fingerprint:
         yield f"the images of data set {now.dataset.name} have changed"
+    if before.evaluate_also != now.evaluate_also:
+        yield "what --evaluate-also names has changed"
 
 
 def _without_sources(spec: TrialSpec) -> Any:
@@ -191,7 +193,7 @@ def _plugin_spec(choice: PluginChoice) -> PluginSpec:
     )
 
 
-def _check_batch_size(choice: Choice, info: DataInfo) -> None:
+def _check_batches(choice: Choice, info: DataInfo) -> None:
     recipe, label = choice.recipe, choice.source.choice.label
     images = trained_images(info.counts, recipe.validation_fraction, choice.train_fraction)
     if recipe.batch_size > images:
@@ -205,6 +207,8 @@ def _check_batch_size(choice: Choice, info: DataInfo) -> None:
     parts = {"a batch of": recipe.batch_size}
     if not recipe.drop_remainder and images % recipe.batch_size:
         parts["the last batch of an epoch,"] = images % recipe.batch_size
+    if not recipe.drop_remainder and choice.train_fraction < 1 and choice.devices > 1:
+        raise UsageError("the last batch of a part of the images cannot be shared out: set drop_remainder=true.")
     for what, size in parts.items():
         if size % choice.devices:
             raise UsageError(

@@ -157,7 +157,7 @@ class Runner:
                 continue
             setting = self.engine.setting(free[:1], trial.spec.backend)
             needed = trial.spec.devices if setting.device.kind == "GPU" else 1
-            alone = self.options.exclusive and self.profiles.is_missing(trial.spec, setting.environment)
+            alone = self.options.exclusive and self._is_full(trial, setting)
             last_try = self.losses[trial.spec.trial_id] == MOST_LOSSES - 1  # alone, so that no other is lost with it
             alone = alone or last_try
             if len(free) >= needed and not (alone and working):
@@ -209,9 +209,13 @@ class Runner:
             for record in self.store.read([trial_id]).records
         )
 
+    def _is_full(self, trial: Trial, setting: Setting) -> bool:
+        """Return whether latency and so on are measured with this trial: not with each candidate of a search."""
+        return not trial.spec.tuning and self.profiles.is_missing(trial.spec, setting.environment)
+
     def _start(self, run: Running) -> int:
         trial, setting = run.trial, run.setting
-        full = self.profiles.is_missing(trial.spec, setting.environment)
+        full = self._is_full(trial, setting)
         if full:
             self.profiles.reserve(trial.spec, setting.environment)
         job = TrialJob(

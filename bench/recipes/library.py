@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError, unknown_name
-from bench.literals import format_reference
-from bench.recipes.recipe import KEYS, Recipe, make_recipe
+from bench.literals import expanded, format_reference
+from bench.recipes.recipe import KEYS, Group, Recipe, make_recipe
 
 OWN = "own"
 SUFFIX = ".toml"
 LARGEST_FILE = 2**20
 LARGEST_WHOLE = 2**53
+LENGTHS: Mapping[str, Mapping[str, Any]] = {"epochs": {"min_steps": 0, "budget_flops": 0.0}, "budget_flops": {"min_steps": 0}}
+"""What saying a training's length in one way sets of the others."""
 
 
 def _shipped() -> dict[str, Mapping[str, Any]]:
@@ -36,7 +38,8 @@ SHIPPED = (*RECIPES, OWN)
 def resolve_recipe(name: str, overrides: Mapping[str, Any], own: Mapping[str, Any] | None = None) -> Recipe:
     """Return the recipe of that name with the overrides applied.
 
-    An override of `epochs` or `budget_flops` alone means just that: it also sets `min_steps` to 0.
+    An override of `epochs` or `budget_flops` alone means just that: it also sets `min_steps` to 0, and that of `epochs`
+    a budget.
 
     Args:
         name: of a recipe that ships, `own`, or the path of a TOML file.
@@ -47,8 +50,8 @@ def resolve_recipe(name: str, overrides: Mapping[str, Any], own: Mapping[str, An
         UsageError: no such recipe or key, or a value of the wrong type or out of range.
 
     """
-    if "epochs" in overrides or "budget_flops" in overrides:
-        overrides = {"min_steps": 0, **overrides}
+    for key in filter(overrides.__contains__, LENGTHS):
+        overrides = {**LENGTHS[key], **overrides}
     base = _base(name, own)
     values = {key: getattr(base, key) for key in KEYS}
     recipe = make_recipe(base.name, {**values, **overrides}, f"recipe {base.name}", said=overrides)
@@ -66,7 +69,7 @@ def recipe_label(recipe: Recipe) -> str:
 
 def _own_label(overrides: Mapping[str, Any]) -> str:
     """Return the label of architectures' own recipes, which is the same for all, whatever each has overridden."""
-    return format_reference(OWN, {key: _short(value) for key, value in overrides.items()}, {"min_steps": 0})
+    return format_reference(OWN, {key: _short(value) for key, value in overrides.items()}, LENGTHS["epochs"])
 
 
 def _label(recipe: Recipe, base: Recipe) -> str:
@@ -75,6 +78,14 @@ def _label(recipe: Recipe, base: Recipe) -> str:
 
 
 def _short(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_short(each) for each in value]
+    if isinstance(value, Group):
+        return {
+            item.name: _short(said)
+            for item in dataclasses.fields(Group)
+            if (said := getattr(value, item.name)) != item.default
+        }
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < LARGEST_WHOLE else value
 
 
@@ -82,7 +93,7 @@ def _base(name: str, own: Mapping[str, Any] | None) -> Recipe:
     if name in RECIPES:
         return RECIPES[name]
     if name.endswith(SUFFIX):
-        return _read(Path(name).expanduser())
+        return _read(expanded(name))
     if name != OWN:
         error = unknown_name("recipe", name, SHIPPED)
         raise UsageError(f"{error} A file of your own is named by its path, which ends in {SUFFIX}.")
@@ -108,7 +119,7 @@ def _read(path: Path) -> Recipe:
     extended = values.pop("extends", None)
     base: Mapping[str, Any] = {}
     if extended is not None:
-        if extended not in RECIPES:
+        if not isinstance(extended, str) or extended not in RECIPES:
             raise UsageError(f"{path}: extends must be one of {', '.join(RECIPES)}; got {extended!r}.")
         base = {key: getattr(RECIPES[extended], key) for key in KEYS}
     if path.stem in SHIPPED:

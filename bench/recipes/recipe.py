@@ -194,10 +194,11 @@ BELOW_1: Range = (lambda value: 0 <= value < 1, "from 0 to below 1")
 TO_1: Range = (lambda value: 0 <= value <= 1, "from 0 to 1")
 ABOVE_0: Range = (lambda value: 0 < value < math.inf, "above 0")
 FROM_1: Range = (lambda value: 1 <= value < math.inf, "at least 1")
+LONGEST = 1e6  # epochs
 RANGES: Mapping[str, Range] = {
-    "epochs": ABOVE_0,
+    "epochs": (lambda value: 0 < value <= LONGEST, "above 0 and at most 1,000,000"),
     "min_steps": AT_LEAST_0,
-    "budget_flops": AT_LEAST_0,
+    "budget_flops": (lambda value: 0 <= value <= 1e27, "from 0 to 1e27"),
     "batch_size": FROM_1,
     "learning_rate": ABOVE_0,
     "momentum": BELOW_1,
@@ -239,6 +240,13 @@ USED_BY: Mapping[
     "average_every": ("average", ("ema", "lookahead")),
     "average_decay": ("average", ("ema", "lookahead")),
 }
+PART_OF = {
+    "start_factor": "warmup",
+    "crop_fill": "crop_padding",
+    "flip_alternates": "flip",
+    "rand_magnitude": "rand_augment",
+}
+"""A key, and another one that must be on for it to mean something."""
 
 
 def make_recipe(name: str, values: Mapping[str, Any], owner: str, said: Mapping[str, Any] | None = None) -> Recipe:
@@ -278,17 +286,23 @@ def _check(recipe: Recipe, said: Mapping[str, Any], owner: str) -> None:
     for key, (accepts, expected) in RANGES.items():
         if not accepts(getattr(recipe, key)):
             raise UsageError(f"{owner}: {key} must be {expected}; got {getattr(recipe, key)!r}.")
-    if recipe.optimizer == "sgd" and recipe.weight_decay:
+    if recipe.weight_decay and recipe.optimizer not in USED_BY["weight_decay"][1]:
         raise UsageError(
-            f"{owner}: weight_decay is decoupled decay, which SGD has not; with optimizer='sgd' set weight_decay=0.0, "
-            f"and l2 for a penalty; got weight_decay={recipe.weight_decay}."
+            f"{owner}: weight_decay is decoupled decay, which is none of {recipe.optimizer}'s; with "
+            f"optimizer={recipe.optimizer!r} set weight_decay=0.0, and l2 for a penalty; got "
+            f"weight_decay={recipe.weight_decay}."
         )
-    for key, (other, values) in USED_BY.items():
-        if key in said and said[key] != KEYS[key].default and getattr(recipe, other) not in values:
+    changed = [key for key in said if getattr(recipe, key) != KEYS[key].default]
+    for key in filter(USED_BY.__contains__, changed):
+        other, values = USED_BY[key]
+        if getattr(recipe, other) not in values:
             raise UsageError(
                 f"{owner}: {key} means something with {other} {' or '.join(values)} alone; "
                 f"{other} is {getattr(recipe, other)!r}."
             )
+    for key in filter(PART_OF.__contains__, changed):
+        if not getattr(recipe, PART_OF[key]):
+            raise UsageError(f"{owner}: {key} means something with {PART_OF[key]} alone, which is off.")
     if recipe.schedule == "multistep" and not recipe.milestones:
         raise UsageError(
             f"{owner}: schedule 'multistep' needs milestones, fractions of the training such as [0.5, 0.75]."

@@ -18,9 +18,10 @@ from bench.errors import StoreError
 from bench.records import Status, TrialRecord
 from bench.report.judgement import Judgement, SeedsNeeded, judge, seeds_needed
 from bench.report.statistics import mcnemar_p
-from bench.report.tables import COMPARABLE, NOTED, summarize
+from bench.report.tables import COMPARABLE, NOTED, OF_ARCHITECTURE, summarize
 from bench.report.trials import counted_trials
 
+VERSION = [column for column in OF_ARCHITECTURE if column != "architecture"]
 COSTS = ["train_images_per_second", "inference_images_per_second", "parameters", "macs", "peak_memory_bytes"]
 
 
@@ -28,9 +29,10 @@ COSTS = ["train_images_per_second", "inference_images_per_second", "parameters",
 class Side:
     """One architecture in one setting.
 
-    `name` is its label, with the start of its file's hash where two versions of the file share the label. Accuracies
-    are fractions and `predictions` the attempts' folders, by seed, of the trials that ended well; `failures` counts the
-    others. `costs` are means of `COSTS`, and `disturbed` says whether one of the speeds has a note.
+    `name` is its label, with the start of its file's or recipe's hash where two versions of these share the label: two
+    searches may have found different values. Accuracies are fractions and `predictions` the attempts' folders, by seed,
+    of the trials that ended well; `failures` counts the others. `costs` are means of `COSTS`, and `disturbed` says
+    whether one of the speeds has a note.
     """
 
     label: str
@@ -131,9 +133,10 @@ def _sides(trials: pd.DataFrame, labels: Sequence[str], results: Path) -> list[S
     sides = []
     for label in labels:
         versions = trials[trials["architecture"] == label]
-        several = versions["architecture_source"].nunique() > 1
-        for source, group in versions.groupby("architecture_source", sort=False):
-            sides.append(_side(group, f"{label} ({str(source)[:7]})" if several else label, results))
+        several = [column for column in VERSION if versions[column].nunique() > 1]
+        for _, group in versions.groupby(VERSION, sort=False):
+            hashes = " ".join(str(group.iloc[0][column])[:7] for column in several)
+            sides.append(_side(group, f"{label} ({hashes})" if hashes else label, results))
     return sides
 
 

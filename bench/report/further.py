@@ -19,7 +19,8 @@ COLUMNS = [*SETTING, "evaluated_on", "set", "accuracy_mean", "seeds"]
 def further(trials: pd.DataFrame) -> pd.DataFrame:
     """Return the mean accuracies over the seeds of each setting, on each set and, as the set `all`, over the sets.
 
-    Each set weighs the same, as in the mean corruption accuracy of Hendrycks and Dietterich (2019).
+    Each set weighs the same: over the corruptions of Hendrycks and Dietterich (2019), the mean corruption accuracy (one
+    minus the mean of their errors before these are divided by AlexNet's).
 
     Args:
         trials: all attempts (`trials_table`), oldest first.

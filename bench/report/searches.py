@@ -30,11 +30,17 @@ def searches(trials: pd.DataFrame) -> pd.DataFrame:
     """Return the searches in a table of attempts (`trials_table`), in the order of their settings."""
     if not len(trials) or not trials["tuning"].any():
         return pd.DataFrame(columns=COLUMNS)
-    tried = trials[trials["tuning"]].groupby(OF_TRIAL, sort=False).tail(1)
+    tried = _last(trials[trials["tuning"]])
     rest = tried["recipe_resolved"].map(_without_values)  # of two recipes that have the same name
     groups = tried.groupby([*(tried[name] for name in SETTING), rest])
     rows = [_row(dict(zip(SETTING, key, strict=False)), group) for key, group in groups]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _last(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the last attempt at each trial, oldest first; an interrupted one says nothing, and will be run again."""
+    ended = trials[trials["status"] != str(Status.INTERRUPTED)]
+    return ended.groupby(OF_TRIAL, sort=False).tail(1)
 
 
 def _without_values(recipe: str) -> str:

@@ -57,8 +57,9 @@ def basis_sentence(section: Section) -> str:
     found = SEARCHED.search(recipe)
     if found is None:
         return f"That is under this recipe ({recipe}), with no search for values that suit each of them."
-    keys, trials = found["keys"].replace(",", " and "), found["trials"]
-    return f"For each of them, {keys} was searched first: {trials} trials, by accuracy on validation images."
+    *others, last = found["keys"].split(",")
+    keys = f"{', '.join(others)} and {last} were" if others else f"{last} was"
+    return f"For each of them, {keys} searched first: {found['trials']} trials, by accuracy on validation images."
 
 
 def section_title(section: Section, sections: Sequence[Section]) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -124,18 +124,21 @@ def _training_id(record: TrialRecord) -> str:
 def _recipe(recipe: Recipe) -> Row:
     """Return the recipe's columns.
 
-    Of recipes that differ between architectures by their nature, their own or those that were searched for each, only
-    the name has to be shared for a comparison.
+    What recipes share that are compared is all that they say, but for values that were searched for each architecture;
+    of architectures' own recipes only the name.
     """
-    text = json.dumps(recipe.identity(), sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
-    differs = recipe.name == OWN or recipe.tuned
+    identity = recipe.identity()
+    shared = {key: value for key, value in identity.items() if key not in recipe.tuned}
     return {
         "recipe": recipe_label(recipe),
         "recipe_resolved": json.dumps(recipe.to_json()),
-        "recipe_hash": digest,
-        "recipe_shared": "" if differs else digest,
+        "recipe_hash": _digest(identity),
+        "recipe_shared": "" if recipe.name == OWN else _digest(shared),
     }
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:HASH_DIGITS]
 
 
 def _hardware(environment: Environment) -> Row:

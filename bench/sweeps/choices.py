@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError, unknown_name
-from bench.literals import NAMES, format_reference, split_reference
-from bench.recipes import CHOICES, KEYS, RANGES, RECIPES, resolve_recipe
+from bench.literals import NAMES, expanded, format_reference, split_reference
+from bench.recipes import CHOICES, KEYS, OWN, RANGES, RECIPES, resolve_recipe
 from bench.sweeps.places import WHOLE_NUMBERS, Place, shown, text_at, whole_number
 
 MOST_COMBINATIONS = 1_000_000
@@ -110,14 +110,21 @@ def read_recipes(place: Place, value: Any) -> Iterator[Located]:
     folder = Path(place.source).parent if place.source else Path()
     for where, choice in _references(place, value, _check_override, lambda *_: None):
         name = str(choice.name)
-        beside = str(folder / Path(name).expanduser()) if name.endswith(".toml") else name
-        found = Choice(beside, choice.parameters)
+        try:
+            found = Choice(str(folder / expanded(name)) if name.endswith(".toml") else name, choice.parameters)
+        except UsageError as error:
+            raise where.error(str(error)) from None
         check_recipe(where, found)
         yield where, found
 
 
 def check_recipe(place: Place, choice: Choice) -> None:
-    """Raise `UsageError` where there is no such recipe, or its overrides do not go together."""
+    """Raise `UsageError` where there is no such recipe, or its overrides do not go together.
+
+    What goes together with an architecture's own recipe shows when it is resolved with the architecture at hand.
+    """
+    if choice.name == OWN:
+        return
     try:
         resolve_recipe(str(choice.name), choice.parameters)
     except UsageError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError, unknown_name
-from bench.literals import parse_path
+from bench.literals import expanded, parse_path
 from bench.sweeps.places import Place, table_at, text_at, whole_number
 from bench.units import parse_bytes, parse_seconds
 
@@ -79,8 +79,8 @@ def read_settings(place: Place, value: Any, folder: Path) -> Settings:
 def _path(place: Place, value: Any, folder: Path) -> Path:
     text = text_at(place, value, "a path")
     try:
-        return folder / parse_path(text).expanduser()
-    except (RuntimeError, UsageError) as error:  # RuntimeError: ~somebody who is not there
+        return folder / expanded(parse_path(text))
+    except UsageError as error:
         raise place.error(str(error)) from None
 
 
