@@ -112,6 +112,13 @@ def test_epochs_take_the_place_of_a_files_budget(tmp_path):
     assert (recipe.total_steps(12_800), recipe.budget_flops) == (300, 0)
 
 
+def test_epochs_in_a_file_mean_just_so_many(tmp_path):
+    recipe = resolve_recipe(write(tmp_path, 'extends = "standard"\nepochs = 3\n'), {})
+    assert recipe.total_steps(200) == 3
+    longer = resolve_recipe(write(tmp_path, 'extends = "standard"\nepochs = 3\nmin_steps = 50\n'), {})
+    assert longer.total_steps(200) == 50
+
+
 def test_groups_are_labelled_as_they_are_written():
     recipe = resolve_recipe("document", {"groups": [{"match": "head", "rate": 10}]})
     assert recipe.label == "document:groups=[{match='head',rate=10}]"

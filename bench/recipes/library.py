@@ -16,7 +16,10 @@ OWN = "own"
 SUFFIX = ".toml"
 LARGEST_FILE = 2**20
 LARGEST_WHOLE = 2**53
-LENGTHS: Mapping[str, Mapping[str, Any]] = {"epochs": {"min_steps": 0, "budget_flops": 0.0}, "budget_flops": {"min_steps": 0}}
+LENGTHS: Mapping[str, Mapping[str, Any]] = {
+    "epochs": {"min_steps": 0, "budget_flops": 0.0},
+    "budget_flops": {"min_steps": 0},
+}
 """What saying a training's length in one way sets of the others."""
 
 
@@ -39,7 +42,7 @@ def resolve_recipe(name: str, overrides: Mapping[str, Any], own: Mapping[str, An
     """Return the recipe of that name with the overrides applied.
 
     An override of `epochs` or `budget_flops` alone means just that: it also sets `min_steps` to 0, and that of `epochs`
-    a budget.
+    a budget. So it does in a file that extends another recipe.
 
     Args:
         name: of a recipe that ships, `own`, or the path of a TOML file.
@@ -50,8 +53,7 @@ def resolve_recipe(name: str, overrides: Mapping[str, Any], own: Mapping[str, An
         UsageError: no such recipe or key, or a value of the wrong type or out of range.
 
     """
-    for key in filter(overrides.__contains__, LENGTHS):
-        overrides = {**LENGTHS[key], **overrides}
+    overrides = _with_length(overrides)
     base = _base(name, own)
     values = {key: getattr(base, key) for key in KEYS}
     recipe = make_recipe(base.name, {**values, **overrides}, f"recipe {base.name}", said=overrides)
@@ -65,6 +67,13 @@ def recipe_label(recipe: Recipe) -> str:
         return recipe.label
     base = RECIPES.get(recipe.name)  # a record of before there were labels
     return recipe.name if base is None else _label(recipe, base)
+
+
+def _with_length(said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what is said, and what it means for the other ways to say how long a training is."""
+    for key in filter(said.__contains__, LENGTHS):
+        said = {**LENGTHS[key], **said}
+    return said
 
 
 def _own_label(overrides: Mapping[str, Any]) -> str:
@@ -122,6 +131,7 @@ def _read(path: Path) -> Recipe:
         if not isinstance(extended, str) or extended not in RECIPES:
             raise UsageError(f"{path}: extends must be one of {', '.join(RECIPES)}; got {extended!r}.")
         base = {key: getattr(RECIPES[extended], key) for key in KEYS}
+        values = dict(_with_length(values))
     if path.stem in SHIPPED:
         raise UsageError(f"{path}: the name {path.stem!r} is that of a recipe that ships. Give the file another one.")
     recipe = make_recipe(path.stem, {**base, **values}, str(path), said=values)
