@@ -88,7 +88,8 @@ class Registry:
         if "," in name:
             raise UsageError(f"{self.kind} {name!r}: names are separated by spaces, and parameters follow a colon.")
         if name not in self.plugins:
-            raise unknown_name(self.kind, name, self.plugins)
+            hint = f" A folder of images is named folder:{name}" if Path(name).is_dir() else ""
+            raise UsageError(f"{unknown_name(self.kind, name, self.plugins)}{hint if self.kind == 'dataset' else ''}")
         plugin = self.plugins[name]
         if plugin.error:
             raise PluginError(f"{plugin.path}: {plugin.error}")

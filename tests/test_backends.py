@@ -91,14 +91,14 @@ def computed(tmp_path_factory):
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 class TestAgreement:
     def test_the_same_weights_give_the_same_logits(self, computed, backend, name):
-        expected, got = (computed(each)[f"{name}/logits"] for each in ("tensorflow", backend))
+        got, expected = (computed(each)[f"{name}/logits"] for each in (backend, "tensorflow"))
         scale = np.std(expected)  # next to nothing in some networks before they are trained
         np.testing.assert_allclose(got / scale, expected / scale, rtol=1e-3, atol=1e-3)
         assert np.std(expected, axis=0).max() > 0  # of a deep one, images differ in training alone: see the losses
 
     def test_the_same_steps_give_the_same_losses(self, computed, backend, name):
         """AdamW with decay, clipping, smoothing and a penalty, on augmented images: rounding grows with the steps."""
-        expected, got = (computed(each)[f"{name}/losses"] for each in ("tensorflow", backend))
+        got, expected = (computed(each)[f"{name}/losses"] for each in (backend, "tensorflow"))
         assert len(got) == 6
         np.testing.assert_allclose(got[:2], expected[:2], rtol=1e-3)
         np.testing.assert_allclose(got, expected, rtol=0.05)

@@ -577,6 +577,15 @@ x = keras.layers.Dense(num_classes)(x)
 )
 
 
+def test_nothing_is_searched_for_an_architecture_that_is_skipped(ok, add, tmp_path):
+    add("large", TINY_NET.replace("min_size=4", "min_size=99"))
+    done = ok(*SEARCH, arch="large tiny_net", epochs=1)
+    large = [each for each in done if each.spec.architecture.name == "large"]
+    assert [(each.status, each.spec.tuning, each.spec.recipe.tuned) for each in large] == [(Status.SKIPPED, False, ())]
+    assert sorted(table(tmp_path)["architecture"]) == ["large", "tiny_net"]
+    assert table(tmp_path, "searches.csv")["architecture"].tolist() == ["tiny_net"]
+
+
 def test_a_search_of_which_nothing_ends_well_leaves_its_architecture_out(run, records, add, tmp_path):
     add("diverges", DIVERGES)
     code, out, err = run(*SEARCH, arch="diverges tiny_net")

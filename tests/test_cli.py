@@ -116,3 +116,4 @@ def test_doctor_shows_what_there_is(bench, tmp_path):
         assert word in out
     assert re.search(r"matrix products: [\d,]+ GFLOP/s float32, [\d,]+ GFLOP/s mixed_bfloat16", out)
     assert f"{tmp_path}: no data sets" in out.replace("\n", "")
+    assert "damaged" not in out

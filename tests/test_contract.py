@@ -136,6 +136,7 @@ def test_what_is_wrong_with_a_description_is_found_in_its_line(check_net, wrong,
             "build",
             "'no*'",
         ),
+        ({"logits": f"x = keras.layers.Rescaling(0.1)(x)\n    {DENSE}"}, "build", "the model has a Rescaling layer"),
         (
             {"info": "trainable_params={'32x32x3/10': 5355}"},
             "parameter count",

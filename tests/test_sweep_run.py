@@ -78,6 +78,17 @@ def test_a_dry_run_tells_what_is_done_and_what_the_rest_takes(run, records, tmp_
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("*")} == before
 
 
+def test_a_dry_run_tells_what_will_be_skipped(run, plugins):
+    text = (plugins / "architectures" / "tiny_net.py").read_text()
+    (plugins / "architectures" / "large_net.py").write_text(text.replace("min_size=4", "min_size=9"))
+    assert run()[0] == 0
+    code, out, _ = run("--dry-run", arch="large_net")
+    assert code == 0
+    (line,) = (line for line in out.splitlines() if line.startswith("large_net on tiny_data"))
+    assert "skipped: images too small" in line
+    assert "to run: 0 trials" in out
+
+
 def test_a_dry_run_asks_to_prepare_the_data_first(bench, plugins, tmp_path):
     arguments = ["--arch", "tiny_net", "--dataset", "tiny_data:number=333", "--plugins", plugins, "--dry-run"]
     code, _, err = bench("run", *arguments, "--results", tmp_path / "results")

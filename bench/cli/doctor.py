@@ -98,9 +98,11 @@ def _cached(arguments: argparse.Namespace) -> str:
     """Return the data sets that are in the cache with their default parameters."""
     folder, names = existing_data_dir(arguments.data_dir), []
     for name, plugin in sorted(discover("dataset", arguments.plugins).plugins.items()):
+        if plugin.error or plugin.info.argument:  # there is no folder: or tfds: without a path or name
+            continue
         try:
             source = DataSource(PluginChoice(plugin, plugin.parameters), folder, default_cache_dir())
-            if not plugin.error and peek(source) is not None:
+            if peek(source) is not None:
                 names.append(name)
         except BenchError as error:
             names.append(f"{name} (damaged: {error})")

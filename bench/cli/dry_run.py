@@ -14,7 +14,7 @@ from bench.environment import Environment
 from bench.execution.counting import count_missing, recorded_counts
 from bench.execution.engine import Engine
 from bench.execution.estimate import Estimate, Estimator, total
-from bench.execution.planning import Trial
+from bench.execution.planning import Trial, too_small
 from bench.fields import printable
 from bench.recipes import recipe_label
 from bench.records import TrialRecord
@@ -52,7 +52,7 @@ def estimate_all(
         counts,
         lambda backend, precision: engine.peak(unit, backend, precision, measure=False),
     )
-    return [estimator.estimate(trial, logits) for trial in todo]
+    return [estimator.estimate(trial, logits) for trial in todo if not too_small(trial.architecture, trial.prepared)]
 
 
 def print_outlook(outlook: Outlook, jobs: int, free_bytes: int | None) -> None:
@@ -75,6 +75,8 @@ def _row(trial: Trial, outlook: Outlook, estimate: Estimate | None) -> list[str]
     spec = trial.spec
     what = [spec.title, recipe_label(spec.recipe), spec.precision, spec.backend, str(spec.devices)]
     last = outlook.last.get(spec.trial_id)
+    if last is None and too_small(trial.architecture, trial.prepared):
+        return [*what, "skipped: images too small", "", "", ""]
     if estimate is None:
         return [*what, f"done: {last.status}" if last else "done", "", "", ""]
     state = "to run" if last is None else f"again: {last.status}"

@@ -24,7 +24,17 @@ from bench.errors import BackendError, DataError, StoreError, UsageError
 from bench.execution.engine import Engine
 from bench.execution.estimate import disk_bytes
 from bench.execution.local import LocalEngine
-from bench.execution.planning import Choice, Policy, Trial, last_of, plan, prepare_sources, remaining, stale
+from bench.execution.planning import (
+    Choice,
+    Policy,
+    Trial,
+    last_of,
+    plan,
+    prepare_sources,
+    remaining,
+    stale,
+    too_small,
+)
 from bench.execution.profiles import Profiles
 from bench.execution.runner import Options, Runner
 from bench.execution.searches import Search, searches_of, tuned_choices
@@ -78,15 +88,16 @@ def run_sweep(sweep: Sweep, settings: RunSettings, arguments: argparse.Namespace
     try:
         if settings.tuning is None:
             return _run_choices(setup, setup.choices, store)
-        searches = searches_of(setup.choices, settings.tuning)
+        fit, skipped = _divide(setup)
+        searches = searches_of(fit, settings.tuning)
         code = _run_choices(setup, [each for search in searches for each in search.choices], store)
         if arguments.dry_run:
             print(f"then {len(setup.choices)} trials with the values that are best on the validation images")
             return code
         last = last_of(store.read().records, setup.machines)
-        choices, failed = tuned_choices(setup.choices, searches, setup.prepared, last)
+        choices, failed = tuned_choices(fit, searches, setup.prepared, last)
         _tell_failed(failed)
-        return code | _run_choices(setup, choices, store) if choices else code
+        return code | _run_choices(setup, [*choices, *skipped], store) if choices or skipped else code
     finally:
         setup.engine.close()
 
@@ -117,6 +128,15 @@ def _check_fit(also: Sequence[DataSource], trained: Sequence[DataSource], prepar
         labels = each.choice.label, main.choice.label
         own, other = (prepared[label].info for label in labels)
         require_fit(labels[0], own, labels[1], other)
+
+
+def _divide(setup: Setup) -> tuple[list[Choice], list[Choice]]:
+    """Return the choices that values can be searched for, and those whose trials are skipped whatever the values."""
+    fit, skipped = list[Choice](), list[Choice]()
+    for each in setup.choices:
+        data = setup.prepared[each.source.choice.label]
+        (skipped if too_small(each.architecture.plugin, data) else fit).append(each)
+    return fit, skipped
 
 
 def _run_choices(setup: Setup, choices: Sequence[Choice], store: Store) -> int:

@@ -72,8 +72,18 @@ def _build(subject: Subject) -> Found:
             "the model's outputs are probabilities (they are positive and sum to 1), logits are due.",
             "Remove the softmax: leave `activation` of the last layer away; the loss applies it.",
         )
+    if subject.info.normalization != "pixels" and _rescales(subject.original):
+        yield Finding(
+            "the model has a Rescaling layer, but its images are normalised already.",
+            "Leave the layer away; or say normalization='pixels' in INFO, and the model gets 0 to 255.",
+            line_of(subject.plugin, "normalization"),
+        )
     if subject.info.recipe:
         resolve_groups(resolve_recipe(OWN, {}, subject.info.recipe).groups, subject.original)
+
+
+def _rescales(model: keras.Model) -> bool:
+    return any(isinstance(layer, keras.layers.Rescaling) for layer in model._flatten_layers())
 
 
 def _parameter_counts(subject: Subject) -> Found:

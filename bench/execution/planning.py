@@ -121,6 +121,11 @@ def remaining(
     return [trial for trial in trials if policy.runs(last.get(trial.spec.trial_id))]
 
 
+def too_small(architecture: Plugin, data: Prepared) -> bool:
+    """Return whether a data set's images are smaller than the architecture takes, so that its trials are skipped."""
+    return not architecture.error and min(data.info.image_shape[:2]) < architecture.info.min_size
+
+
 def last_of(records: Iterable[TrialRecord], machines: set[str]) -> Mapping[Any, TrialRecord]:
     """Return the last record of each trial on these machines, by its id."""
     here = [record for record in records if record.environment.machine in machines]

@@ -19,7 +19,7 @@ from bench.events import Epoch, Resumed
 from bench.execution.engine import Engine, LostError, Setting, Unit
 from bench.execution.failures import BrokenPluginError, failure_of
 from bench.execution.job import TrialJob
-from bench.execution.planning import Policy, Trial
+from bench.execution.planning import Policy, Trial, too_small
 from bench.execution.profiles import Profiles
 from bench.execution.signals import sigterm_as_interrupt, uninterrupted
 from bench.execution.work import End, Event, Limits
@@ -323,9 +323,8 @@ def _check(trial: Trial) -> None:
     """Raise for a trial that needs no process to fail."""
     if trial.architecture.error:
         raise BrokenPluginError(f"{trial.architecture.path}: {trial.architecture.error}")
-    height, width, _ = trial.prepared.info.image_shape
-    least = trial.architecture.info.min_size
-    if min(height, width) < least:
+    if too_small(trial.architecture, trial.prepared):
+        least, (height, width, _) = trial.architecture.info.min_size, trial.prepared.info.image_shape
         raise UnsuitableError(
             f"{trial.spec.architecture.label} needs images of at least {least}x{least} pixels; "
             f"{trial.spec.dataset.label} has {height}x{width}."
