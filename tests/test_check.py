@@ -1,8 +1,11 @@
 """`bench check`: the contract as a command, which reads like a linter."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import TINY_DATA, TINY_NET
@@ -119,6 +122,7 @@ def test_the_commands_own_process_imports_no_backend(tmp_path):
     path = write(tmp_path / "net.py", TINY_NET)
     script = f"""
 import sys
+from pathlib import Path
 from bench.cli.main import main
 code = main(["check", {str(path)!r}])
 heavy = {{"tensorflow", "keras", "jax", "torch"}} & set(sys.modules)
@@ -126,3 +130,45 @@ sys.exit(f"imported {{heavy}}" if heavy else code)
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+DOCS = Path(__file__).resolve().parent.parent
+BY_HAND = """\
+from pathlib import Path
+
+import numpy as np
+
+from bench.api import Dataset, Split, Splits
+
+INFO = Dataset(horizontal_flip=True)
+
+
+"""
+
+
+def shown_in(page, beginning):
+    """Return the block of Python in a page of the documentation that begins with these words."""
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+    (found,) = [block for block in blocks if block.startswith(beginning)]
+    return found
+
+
+@pytest.mark.skipif(not (DOCS / "docs").is_dir(), reason="not in a checkout")
+@pytest.mark.parametrize(
+    ("page", "beginning", "path"),
+    [
+        ("README.md", '"""Two strided', "architectures/strided_cnn.py"),
+        ("docs/writing-plugins.md", '"""Generated 16x16', "datasets/stripes.py"),
+        ("docs/writing-plugins.md", "def load(*, data_dir: Path)", "datasets/my_images.py"),
+    ],
+)
+def test_what_the_documentation_shows_passes(bench, tmp_path, page, beginning, path):
+    text = shown_in(page, beginning)
+    file = write(tmp_path / path, text if text.startswith('"""') else f'"""Images of my own."""\n\n{BY_HAND}{text}')
+    labels = np.arange(40) % 2
+    images = np.random.default_rng(0).integers(0, 256, (2, 40, 8, 8, 3)).astype(np.uint8)
+    parts = {"train_images": images[0], "train_labels": labels, "test_images": images[1], "test_labels": labels}
+    np.savez(tmp_path / "my_images.npz", **parts)
+    code, out, err = bench("check", file, "--plugins", tmp_path, "--data-dir", tmp_path)
+    assert code == 0, out + err
+    assert "all well" in out
