@@ -120,6 +120,15 @@ def test_without_records_the_peak_and_the_macs_tell(plan_one):
     assert found.state_bytes == 2 * 3 * 4 * 1_000
 
 
+def test_a_budget_in_flops_needs_the_cost_of_the_model(plan_one):
+    trial = plan_one(budget_flops=6 * 2_000 * 16 * 20.0)
+    records = [record_of(plan_one())]
+    unknown = Figure(None, "unknown: no records of the same setting, and no count of MACs")
+    assert estimate(trial, records).seconds == unknown
+    known = estimate(trial, records, {model_key(trial.spec): COUNTS}).seconds
+    assert known.value == estimate(plan_one(epochs=5, seed=1), records).seconds.value  # 20 steps, too
+
+
 def test_what_is_not_known_is_said_so(plan_one):
     trial = plan_one()
     found = estimate(trial)

@@ -25,7 +25,6 @@ RECORD_BYTES = 100_000  # of a trial without its predictions: record, history, l
 LOGIT_BYTES = {"float32": 4, "float16": 2}
 BACKEND_BYTES = 400e6  # about what a process takes that has imported one and trained next to nothing
 STATE_COPIES = {"sgd": 2, "adam": 3, "adamw": 3, "lamb": 3, "lion": 2, "muon": 3}  # of weights, in a saved state
-UNKNOWN_MACS = 10**8  # of a model whose budget is in FLOPs, and whose cost is not known yet
 
 
 @dataclass(frozen=True)
@@ -124,12 +123,14 @@ class Estimator:
         row, images = groups["row"], groups["images"]
         if row.seconds is not None:
             return Figure(row.seconds, f"{row.records} of the same setting")
-        if images.speed is not None:
+        budget, known = trial.spec.recipe.budget_flops, counts is not None and counts.macs
+        if images.speed is not None and (known or not budget):
             basis = f"speed of {images.records} on these images"
             return Figure(_images(trial, counts) / images.speed + images.besides, basis)
-        if counts is None or not counts.macs:
-            return Figure(None, "unknown: no records on these images, and no count of MACs")
-        flops = FLOPS * counts.macs * _images(trial, counts)
+        if counts is None or not known:
+            lacking = "of the same setting" if budget else "on these images"
+            return Figure(None, f"unknown: no records {lacking}, and no count of MACs")
+        flops = FLOPS * known * _images(trial, counts)
         for group, whose in ((groups["architecture"], "the architecture"), (groups["all"], "other architectures")):
             if group.rate is not None:
                 basis = f"MACs at {group.rate / 1e9:,.3g} GFLOP/s, from {group.records} of {whose}"
@@ -236,8 +237,7 @@ def _images(trial: Trial, counts: Counts | None) -> int:
     """Return how many images a trial trains on, each as often as it does."""
     recipe, splits = trial.spec.recipe, trial.prepared.info.counts
     images = trained_images(splits, recipe.validation_fraction, trial.spec.train_fraction)
-    macs = counts.macs if counts else None
-    return recipe.batch_size * recipe.total_steps(images, macs or UNKNOWN_MACS)
+    return recipe.batch_size * recipe.total_steps(images, counts.macs if counts else None)
 
 
 def _copies(recipe: Recipe) -> int:
