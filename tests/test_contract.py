@@ -92,6 +92,10 @@ def test_a_sound_architecture_passes_every_check(check_net):
     assert [result.check for result in results] == ["description", *(name for name in CHECKS if name != "adapt")]
 
 
+def test_logits_may_be_scaled(check_net):
+    assert findings_of(check_net(result="keras.Model(inputs, keras.layers.Rescaling(0.5)(logits))")) == []
+
+
 def test_without_a_published_count_the_count_is_told(check_net):
     notes = {result.check: result.note for result in check_net()}
     assert notes["parameter count"] == "5,354 at 32x32x3/10; INFO.trainable_params names none to hold it to"
@@ -136,7 +140,12 @@ def test_what_is_wrong_with_a_description_is_found_in_its_line(check_net, wrong,
             "build",
             "'no*'",
         ),
-        ({"logits": f"x = keras.layers.Rescaling(0.1)(x)\n    {DENSE}"}, "build", "the model has a Rescaling layer"),
+        (
+            {"result": "keras.Model(again := keras.Input(input_shape), keras.Model(inputs, logits)("
+             "keras.layers.Rescaling(1 / 255)(again)))"},
+            "build",
+            "the model has a Rescaling layer",
+        ),
         (
             {"info": "trainable_params={'32x32x3/10': 5355}"},
             "parameter count",

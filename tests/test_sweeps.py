@@ -399,6 +399,8 @@ recipes = { name = 'standard', groups = 'head' }
   recipes.groups: unknown key of a recipe 'groups'
 datasets = { name = 'x', 'a b' = 1 }
   datasets."a b": expected the name of a parameter of "x", got "a b"
+datasets = { name = 'x', '' = 1 }
+  datasets."": expected the name of a parameter of "x", got ""
 datasets = { name = 'x', size = {} }
   datasets.size: expected a parameter's value (true, false, a finite number, a text or a list) or a list of them, got {}
 datasets = { name = 'x', size = [1, inf] }

@@ -83,7 +83,10 @@ def _build(subject: Subject) -> Found:
 
 
 def _rescales(model: keras.Model) -> bool:
-    return any(isinstance(layer, keras.layers.Rescaling) for layer in model._flatten_layers())
+    """Return whether a layer scales images; one that scales logits is as good as any."""
+    layers_ = [each for each in model._flatten_layers() if isinstance(each, keras.layers.Rescaling)]
+    inputs = [getattr(each, "input", None) for each in layers_]
+    return any(each is not None and each.shape == model.inputs[0].shape for each in inputs)
 
 
 def _parameter_counts(subject: Subject) -> Found:

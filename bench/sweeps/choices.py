@@ -167,6 +167,8 @@ def _from_table(place: Place, table: Mapping[str, Any], check: Check) -> tuple[s
     _check_name(place.at("name"), name)
     lists = {}
     for key in [key for key in table if key != "name"]:
+        if not key:  # a text may leave the key of its first value away
+            raise place.at(key).error(f"expected the name of a parameter of {shown(name)}, got {shown(key)}")
         located = list(place.at(key).items(table[key]))
         for where, item in located:
             check(where, name, key, item)
