@@ -12,6 +12,7 @@ import hashlib
 import importlib.abc
 import importlib.metadata
 import importlib.util
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -88,7 +89,7 @@ class Registry:
         if "," in name:
             raise UsageError(f"{self.kind} {name!r}: names are separated by spaces, and parameters follow a colon.")
         if name not in self.plugins:
-            hint = f" A folder of images is named folder:{name}" if Path(name).is_dir() else ""
+            hint = f" A folder of images is named folder:{name}" if os.path.isdir(name) else ""  # noqa: PTH112 - Path.is_dir raises for a name that is too long
             raise UsageError(f"{unknown_name(self.kind, name, self.plugins)}{hint if self.kind == 'dataset' else ''}")
         plugin = self.plugins[name]
         if plugin.error:

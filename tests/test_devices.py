@@ -88,6 +88,10 @@ def test_speed_over_devices_has_a_table_of_its_own(by_devices, tmp_path):
     [
         (["--devices", "3"], "a batch of 16 cannot be shared out evenly over 3 devices"),
         (["--devices", "2", "--set", "drop_remainder=false"], "the last batch of an epoch"),
+        (
+            ["--devices", "2", "--set", "drop_remainder=false", "--train-fraction", "0.5"],
+            "the last batch of a part of the images cannot be shared out: set drop_remainder=true",
+        ),
         (["--devices", "2", "--set", "mixup=0.2"], "mixup and cutmix mix images of a whole batch"),
         (
             ["--devices", "2", "--set", "mixup=0.2", "--backend", "jax", "tensorflow"],

@@ -328,6 +328,7 @@ def test_a_sweep_of_nothing_but_skipped_trials_is_not_well(run):
     [
         (["--arch", "tiny_met"], "unknown architecture 'tiny_met'. Did you mean tiny_net"),
         (["--dataset", "digit"], "unknown dataset 'digit'. Did you mean digits"),
+        (["--dataset", "x" * 5_000], "unknown dataset 'xxx"),
         (["--dataset", "/usr"], "A folder of images is named folder:/usr"),
         (["--recipe", "standart"], "unknown recipe 'standart'. Did you mean standard"),
         (["--arch", "tiny_net:unit=3"], "architecture tiny_net has no parameter 'unit'. It has: units=8"),
