@@ -100,8 +100,8 @@ class TestAgreement:
         """AdamW with decay, clipping, smoothing and a penalty, on augmented images: rounding grows with the steps."""
         got, expected = (computed(each)[f"{name}/losses"] for each in (backend, "tensorflow"))
         assert len(got) == 6
-        np.testing.assert_allclose(got[:2], expected[:2], rtol=1e-3)
-        np.testing.assert_allclose(got, expected, rtol=0.05)
+        for steps, tolerance in ((2, 1e-3), (4, 0.05), (6, 0.2)):  # small batches, so that rounding grows fast
+            np.testing.assert_allclose(got[:steps], expected[:steps], rtol=tolerance)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="TensorFlow is held to more; JAX compiles for minutes")
