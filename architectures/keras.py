@@ -143,8 +143,8 @@ def _careful_downloads():
                 reason = str(error)
         raise DataError(
             f"the weights are not at {path}, and {origin} cannot be downloaded: {reason}. Download that file where "
-            "there is a network, put it there (KERAS_HOME names another folder than ~/.keras), and run the same command "
-            "with --retry-failed; or leave `weights` away to train from scratch."
+            "there is a network, put it there (KERAS_HOME names another folder than ~/.keras), and run this again with "
+            "--retry-failed; or leave `weights` away to train from scratch."
         )
 
     with mock.patch.object(files, "get_file", get_file):
